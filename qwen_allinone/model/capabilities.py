@@ -1,0 +1,39 @@
+"""What a model is declared to be good at."""
+
+import json
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qwen_allinone.errors import ModelNotFoundError
+
+Layout = Literal["text_first", "instruction_first"]
+
+
+class Capabilities(BaseModel):
+    """Read from ``capabilities.json`` in a model's folder; the defaults are those of a real Qwen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    layout: Layout = "text_first"
+    """Where a question stands: behind the text it asks about, or before it."""
+    summary: Literal["written", "extractive"] = "written"
+    """Whether summaries and knowledge answers are written, or picked from the text's own sentences."""
+    reading_tokens: int | None = Field(default=None, ge=16)
+    """Up to how many tokens of a text decisions were trained on; longer texts are cut in their middle. None: all."""
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> "Capabilities":
+        """What the folder declares; the defaults where it declares nothing.
+
+        Raises:
+            ModelNotFoundError: the file is there but not valid.
+        """
+        path = folder / "capabilities.json"
+        if not path.is_file():
+            return cls()
+        try:
+            return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        except (ValidationError, ValueError) as error:
+            raise ModelNotFoundError(f"{path} is not valid: {str(error).splitlines()[0]}") from error

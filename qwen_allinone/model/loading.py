@@ -1,0 +1,91 @@
+"""Weights and tokenizer from the package, a folder or the hub: safetensors only, no code from outside."""
+
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qwen_allinone.errors import ModelNotFoundError
+from qwen_allinone.model.capabilities import Capabilities
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+BUNDLED = "bundled"
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+_ALLOWED = "allowed: 'bundled', a folder with config.json, tokenizer.json and *.safetensors, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """What a name resolved to."""
+
+    name: str
+    model: "PreTrainedModel"
+    tokenizer: "PreTrainedTokenizerBase"
+    capabilities: Capabilities
+
+
+def bundled_folder() -> Path:
+    """Where the bundled model lies inside the package."""
+    return Path(str(files("qwen_allinone.model"))) / "bundled"
+
+
+def resolve(name: str) -> str:
+    """The absolute folder that a name stands for, or the name itself if it is a hub id.
+
+    Raises:
+        ModelNotFoundError: it is neither.
+    """
+    if name == BUNDLED:
+        return str(_checked_folder(bundled_folder(), name))
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return str(_checked_folder(folder.resolve(), name))
+    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+        return name
+    raise ModelNotFoundError(f"no model {name!r}; {_ALLOWED}")
+
+
+def load(name: str, *, device: str) -> LoadedModel:
+    """Load a resolved name.
+
+    Args:
+        name: what ``resolve`` returned.
+        device: a torch device; fp32 on the CPU, bf16 on anything else.
+
+    Raises:
+        ModelNotFoundError: nothing can be loaded from there, or parts of the weights are missing.
+    """
+    import torch
+    from huggingface_hub.errors import HfHubHTTPError
+    from safetensors import SafetensorError
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            name,
+            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, HfHubHTTPError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelNotFoundError(f"model {name!r} cannot be loaded: {reason}; {_ALLOWED}") from error
+    if report["missing_keys"]:
+        raise ModelNotFoundError(f"model {name!r} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}, ...")
+    capabilities = Capabilities.of_folder(Path(name)) if Path(name).is_dir() else Capabilities()
+    return LoadedModel(name, model.to(device).eval(), tokenizer, capabilities)
+
+
+def _checked_folder(folder: Path, name: str) -> Path:
+    missing = [part for part in ("config.json", "tokenizer.json") if not (folder / part).is_file()]
+    if not list(folder.glob("*.safetensors")):
+        missing.append("*.safetensors")
+    if missing:
+        raise ModelNotFoundError(f"model folder {name!r} ({folder}) lacks {', '.join(missing)}; {_ALLOWED}")
+    return folder

@@ -1,0 +1,109 @@
+"""What has been read stays read: key-value states of prompt prefixes, found again by their token ids."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from threading import Lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import DynamicCache
+
+KeyValues = tuple[tuple["torch.Tensor", "torch.Tensor"], ...]
+"""Per layer: keys and values. *Shape:* (1, kv_heads, seq_len, head_dim) each."""
+
+
+@dataclass(frozen=True)
+class CacheStatistics:
+    """How often a prefix was found, and what the cache holds."""
+
+    hits: int
+    misses: int
+    reused_tokens: int
+    entries: int
+    bytes: int
+
+
+class PrefixCache:
+    """Longest-match cache of key-value states, bounded in bytes, least recently used out first.
+
+    Args:
+        max_bytes: upper bound of the stored tensors' size; 0 stores nothing.
+    """
+
+    def __init__(self, max_bytes: int = 256 * 2**20) -> None:
+        self.max_bytes = max_bytes
+        self._entries: OrderedDict[tuple[int, ...], KeyValues] = OrderedDict()
+        self._bytes = self._hits = self._misses = self._reused = 0
+        self._lock = Lock()
+
+    @property
+    def statistics(self) -> CacheStatistics:
+        """Counts since the start."""
+        with self._lock:
+            return CacheStatistics(self._hits, self._misses, self._reused, len(self._entries), self._bytes)
+
+    def longest(self, ids: Sequence[int]) -> tuple[int, KeyValues | None]:
+        """The states of the longest stored prefix of the ids, and its length in tokens (0 and None: nothing)."""
+        with self._lock:
+            best, length = None, 0
+            for stored in self._entries:
+                shared = _shared_length(stored, ids)
+                if shared > length:
+                    best, length = stored, shared
+            if best is None:
+                self._misses += 1
+                return 0, None
+            self._hits += 1
+            self._reused += length
+            self._entries.move_to_end(best)
+            states = self._entries[best]
+        return length, tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in states)
+
+    def store(self, ids: Sequence[int], states: KeyValues) -> None:
+        """Keep the states of these ids, dropping the least recently used ones that no longer fit."""
+        key = tuple(ids)
+        size = _size(states)
+        with self._lock:
+            if size > self.max_bytes or key in self._entries:
+                return
+            self._entries[key] = states
+            self._bytes += size
+            while self._bytes > self.max_bytes:
+                _, dropped = self._entries.popitem(last=False)
+                self._bytes -= _size(dropped)
+
+    def clear(self) -> None:
+        """Forget everything that was read."""
+        with self._lock:
+            self._entries.clear()
+            self._bytes = 0
+
+
+def as_dynamic_cache(states: KeyValues | None) -> "DynamicCache":
+    """A transformers cache that starts with these states; extending it leaves them untouched."""
+    from transformers import DynamicCache
+
+    return DynamicCache(ddp_cache_data=states) if states else DynamicCache()
+
+
+def states_of(cache: "DynamicCache", length: int) -> KeyValues:
+    """Copies of the first ``length`` positions of a transformers cache."""
+    return tuple(
+        (layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone())  # type: ignore[union-attr]
+        for layer in cache.layers
+    )
+
+
+def _shared_length(stored: Sequence[int], ids: Sequence[int]) -> int:
+    length = 0
+    for left, right in zip(stored, ids, strict=False):
+        if left != right:
+            break
+        length += 1
+    return length
+
+
+def _size(states: KeyValues) -> int:
+    return sum(tensor.numel() * tensor.element_size() for pair in states for tensor in pair)

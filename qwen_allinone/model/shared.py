@@ -1,0 +1,290 @@
+"""The one model in memory: it reads a text once, decides any number of questions about it, and writes."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import Lock, RLock
+from typing import TYPE_CHECKING, Unpack
+
+from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
+from qwen_allinone.model import loading
+from qwen_allinone.model.branches import Branch
+from qwen_allinone.model.capabilities import Capabilities, Layout
+from qwen_allinone.model.chatml import ChatML, Message
+from qwen_allinone.model.decision import Acceptance, Decision
+from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.pipeline import QwenPipeline
+from qwen_allinone.model.prefix_cache import CacheStatistics, PrefixCache
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.questions import Question, RenderedQuestion, render_question
+from qwen_allinone.model.scorer import LeafScores, Scorer
+from qwen_allinone.model.writer import Reply, ReplyStream, Writer, Writing, WritingOptions
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_PERSONA = PromptFile.load("qwen_allinone.model", "persona")
+_CONTENT_FREE = "N/A"
+
+_loaded: dict[tuple[str, str], "SharedQwen"] = {}
+_loading = Lock()
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Training-free corrections of a small model's bias towards labels and positions."""
+
+    prior: bool = False
+    """Divide by each option's probability for a content-free text (Zhao et al., 2021, arXiv:2102.09690)."""
+    permutations: int = 1
+    """Average over this many rotations of the option list, in the same pass."""
+    temperature: float = 1.0
+    """Divides the log-likelihoods; above 1 the probabilities are flatter."""
+
+    def __post_init__(self) -> None:
+        if self.permutations < 1 or self.temperature <= 0:
+            raise QuestionError("permutations must be at least 1 and the temperature positive")
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """As much of a text as the model reads at once."""
+
+    text: str
+    cut_tokens: int
+    """How many tokens were left out of the middle; 0: the text is whole."""
+
+
+class SharedQwen:
+    """One set of weights for everything; safe to use from many threads.
+
+    Use ``SharedQwen.load``, which keeps one instance per process and model.
+    """
+
+    def __init__(
+        self,
+        model: "PreTrainedModel",
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        name: str = "custom",
+        capabilities: Capabilities | None = None,
+        cache: PrefixCache | None = None,
+    ) -> None:
+        from transformers import GenerationConfig
+
+        self.name = name
+        self.model = model
+        self.tokenizer = tokenizer
+        self.capabilities = capabilities or Capabilities()
+        self.chat = ChatML(tokenizer)
+        self._cache = cache or PrefixCache()
+        self._lock = RLock()
+        self._priors: dict[str, tuple[tuple[float, ...], ...]] = {}
+        stops = self.chat.stop_ids
+        model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=stops[-1])
+        self.pipeline = QwenPipeline(model, tokenizer, self.chat.conversation, self._lock)
+        self._scorer = Scorer(model, self._cache)
+        self._writer = Writer(self.pipeline, self.chat, self._scorer, window=self.context_window, lock=self._lock)
+
+    @classmethod
+    def load(cls, name: str = loading.BUNDLED, *, device: str = "cpu") -> "SharedQwen":
+        """The model of that name, loaded on the first call and shared from then on.
+
+        Args:
+            name: ``bundled``, a folder, or a hub id (only that one needs the network, and only the first time).
+            device: a torch device.
+
+        Raises:
+            ModelNotFoundError: there is no such model, or it is broken.
+        """
+        key = (loading.resolve(name), device)
+        with _loading:
+            if key not in _loaded:
+                found = loading.load(key[0], device=device)
+                _loaded[key] = cls(found.model, found.tokenizer, name=name, capabilities=found.capabilities)
+            return _loaded[key]
+
+    @property
+    def context_window(self) -> int:
+        """Tokens that a prompt and its reply may have together."""
+        return int(self.model.config.get_text_config().max_position_embeddings)
+
+    @property
+    def cache_statistics(self) -> CacheStatistics:
+        """How much reading the prefix cache saved."""
+        return self._cache.statistics
+
+    def excerpt(self, text: str) -> Excerpt:
+        """The text as decisions and replies read it: whole, or cut in its middle if the model declares a limit."""
+        limit = self.capabilities.reading_tokens
+        ids = self.chat.encode(text)
+        if limit is None or len(ids) <= limit:
+            return Excerpt(text, 0)
+        head, tail = self.chat.decode(ids[: limit // 2]), self.chat.decode(ids[-limit // 2 :])
+        return Excerpt(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * (limit // 2))
+
+    def decide(
+        self,
+        text: str,
+        questions: Mapping[str, Question],
+        *,
+        history: Sequence[Message] = (),
+        layout: Layout | None = None,
+        calibration: Calibration | None = None,
+        acceptance: Acceptance | None = None,
+    ) -> dict[str, Decision]:
+        """Decide all questions about a text from one reading of it.
+
+        Args:
+            text: what the questions are about.
+            questions: by names of the caller's choice.
+            history: earlier turns of the conversation.
+            layout: where the question stands; by default as the model declares.
+            calibration: corrections; none by default.
+            acceptance: bounds below which a decision abstains; none by default.
+
+        Raises:
+            EmptyTextError: the text is blank.
+            QuestionError: there are no questions, or one makes no sense.
+            TextTooLongError: text and questions exceed the context window.
+        """
+        if not questions:
+            raise QuestionError("no questions were given; name at least one")
+        corrections = calibration or Calibration()
+        language = language_of(text)
+        rotated = [
+            render_question(question, language, order=order)
+            for question in questions.values()
+            for order in _rotations(question, corrections.permutations)
+        ]
+        logs = self._score(text, rotated, language, history, layout)
+        if corrections.prior:
+            logs = _divide(logs, self._prior(rotated, language, layout))
+        decisions: dict[str, Decision] = {}
+        scored = iter(zip(rotated, logs, strict=True))
+        for name, question in questions.items():
+            count = len(_rotations(question, corrections.permutations))
+            spread = [_softmax(rendered, log, corrections) for rendered, log in (next(scored) for _ in range(count))]
+            options = render_question(question, language).options
+            mean = {option: sum(each[option] for each in spread) / count for option in options}
+            decisions[name] = Decision.of(mean, acceptance)
+        return decisions
+
+    def decide_many(
+        self, texts: Iterable[str], questions: Mapping[str, Question], *, calibration: Calibration | None = None
+    ) -> Iterator[dict[str, Decision]]:
+        """Decide the same questions about many texts, in their order, one at a time in memory."""
+        for text in texts:
+            yield self.decide(text, questions, calibration=calibration)
+
+    def write(
+        self, text: str, *, history: Sequence[Message] = (), notes: str = "", **options: Unpack[WritingOptions]
+    ) -> Reply:
+        """Write a reply to a text.
+
+        Args:
+            text: what the user says.
+            history: earlier turns.
+            notes: what the model should know for this reply only, such as memories; never part of the history.
+            **options: fields of ``Writing``.
+
+        Raises:
+            EmptyTextError: the text is blank.
+            TextTooLongError: there is no room for a reply.
+        """
+        with self.stream(text, history=history, notes=notes, **options) as stream:
+            for _ in stream:
+                pass
+            return stream.reply
+
+    def stream(
+        self, text: str, *, history: Sequence[Message] = (), notes: str = "", **options: Unpack[WritingOptions]
+    ) -> ReplyStream:
+        """The same piece by piece, continuing from the text already read; leaving the loop cancels it."""
+        messages = [*self._conversation(text, history, language_of(text))]
+        return self.stream_reply(messages, notes=notes, **options)
+
+    def stream_reply(
+        self, messages: Sequence[Message], *, notes: str = "", thinking: bool = False, **options: Unpack[WritingOptions]
+    ) -> ReplyStream:
+        """Begin a reply to a conversation that is laid out already; ``notes`` go behind the branch point."""
+        if notes and self.capabilities.layout == "instruction_first":
+            messages = [Message("system", f"{messages[0].content}\n\n{notes}"), *messages[1:]]
+            notes = ""
+        prefix = self.chat.turns(messages)
+        branch = self.chat.turn(Message("system", notes)) if notes else []
+        prompt = [*prefix, *branch, *self.chat.opening(thinking=thinking)]
+        return self._writer.stream(prompt, Writing(**options), branch_point=len(prefix))
+
+    def _conversation(self, text: str, history: Sequence[Message], language: Language) -> list[Message]:
+        if not text.strip():
+            raise EmptyTextError("the text is empty; give at least one character that is not white space")
+        persona = Message("system", _PERSONA.render(language, "persona"))
+        return [persona, *history, Message("user", self.excerpt(text).text)]
+
+    def _score(
+        self,
+        text: str,
+        questions: Sequence[RenderedQuestion],
+        language: Language,
+        history: Sequence[Message],
+        layout: Layout | None,
+    ) -> LeafScores:
+        messages = self._conversation(text, history, language)
+        prefix: list[int] = []
+        if (layout or self.capabilities.layout) == "text_first":
+            prefix = self.chat.turns(messages)
+            before = [self.chat.turn(Message("system", question.text)) for question in questions]
+        else:
+            before = [
+                self.chat.turns(
+                    [Message("system", f"{messages[0].content}\n\n{question.text}"), *messages[1:]],
+                )
+                for question in questions
+            ]
+        branches = [self._branch(stem, question) for stem, question in zip(before, questions, strict=True)]
+        longest = len(prefix) + max(
+            len(branch.stem) + max(len(leaf) for leaf in branch.leaves) for branch in branches
+        )
+        if longest > self.context_window:
+            raise TextTooLongError(
+                f"text and question have {longest} tokens, the model's context window {self.context_window}; "
+                f"shorten the text"
+            )
+        with self._lock:
+            return self._scorer.score(prefix, branches)
+
+    def _branch(self, before: Sequence[int], question: RenderedQuestion) -> Branch:
+        leaves = tuple((*self.chat.encode(words), self.chat.end_of_turn) for words in question.options.values())
+        return Branch((*before, *self.chat.opening()), leaves)
+
+    def _prior(
+        self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
+    ) -> tuple[tuple[float, ...], ...]:
+        key = repr((questions, language, layout))
+        if key not in self._priors:
+            self._priors[key] = self._score(_CONTENT_FREE, questions, language, (), layout)
+        return self._priors[key]
+
+
+def _rotations(question: Question, permutations: int) -> list[Sequence[int] | None]:
+    if question.type != "choice" or permutations == 1:
+        return [None]
+    count = len(question.criteria)
+    return [[(start + index) % count for index in range(count)] for start in range(min(permutations, count))]
+
+
+def _softmax(
+    question: RenderedQuestion, log_likelihoods: Sequence[float], calibration: Calibration
+) -> dict[str, float]:
+    from math import exp
+
+    scaled = [value / calibration.temperature for value in log_likelihoods]
+    weights = [exp(value - max(scaled)) for value in scaled]
+    return {option: weight / sum(weights) for option, weight in zip(question.options, weights, strict=True)}
+
+
+def _divide(logs: LeafScores, priors: LeafScores) -> LeafScores:
+    return tuple(
+        tuple(value - prior for value, prior in zip(log, before, strict=True))
+        for log, before in zip(logs, priors, strict=True)
+    )

@@ -1,0 +1,268 @@
+"""Replies: how they are written, streamed, stopped and cancelled."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Event, RLock, Thread
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import torch
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers.generation.streamers import BaseStreamer
+
+from qwen_allinone.errors import InputError, TextTooLongError
+from qwen_allinone.model.chatml import ChatML
+from qwen_allinone.model.pipeline import QwenPipeline, TokenPrompt
+from qwen_allinone.model.prefix_cache import as_dynamic_cache
+from qwen_allinone.model.scorer import Scorer
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+FinishReason = Literal["stop", "length", "cancelled"]
+
+
+class WritingOptions(TypedDict, total=False):
+    """The fields of ``Writing``, as keyword arguments."""
+
+    max_new_tokens: int
+    min_new_tokens: int
+    temperature: float
+    top_p: float
+    repetition_penalty: float
+    seed: int | None
+    stop: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a reply is written."""
+
+    max_new_tokens: int = 256
+    min_new_tokens: int = 0
+    temperature: float = 0.0
+    """0 is greedy; above, tokens are sampled."""
+    top_p: float = 1.0
+    """Share of the probability mass that is sampled from, in (0, 1]."""
+    repetition_penalty: float = 1.0
+    """Above 1, tokens that were used already become less likely."""
+    seed: int | None = None
+    """Makes sampling repeatable; other random numbers of the process are left alone."""
+    stop: Sequence[str] = field(default=())
+    """Texts at which the reply ends; they are not part of it."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.max_new_tokens or not 0 <= self.min_new_tokens <= self.max_new_tokens:
+            raise InputError(
+                f"max_new_tokens must be at least 1 and min_new_tokens between 0 and it; "
+                f"given {self.max_new_tokens} and {self.min_new_tokens}"
+            )
+        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
+            raise InputError("temperature must be >= 0, top_p in (0, 1], repetition_penalty > 0")
+        if isinstance(self.stop, str) or not all(self.stop):
+            raise InputError("stop must be a list of texts, none of them empty")
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A finished reply."""
+
+    text: str
+    finish_reason: FinishReason
+    """stop: the model or a stop text ended it; length: max_new_tokens or the context window did."""
+    prompt_tokens: int
+    new_tokens: int
+
+
+class ReplyStream(Iterator[str]):
+    """The pieces of a reply as they are written; leaving it early cancels the generation.
+
+    Use it as an iterator or as a context manager. ``reply`` holds the whole once the iteration has ended.
+    """
+
+    def __init__(self, pieces: "_Pieces") -> None:
+        self._pieces = pieces
+        self._iterator = pieces.run()
+
+    def __next__(self) -> str:
+        return next(self._iterator)
+
+    def __enter__(self) -> "ReplyStream":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: "TracebackType | None"
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Stop the generation, if it still runs, and wait for it to end."""
+        self._iterator.close()
+
+    @property
+    def reply(self) -> Reply:
+        """What was written so far."""
+        return self._pieces.reply()
+
+
+class Writer:
+    """Writes replies through one pipeline, from prompts whose beginning may have been read before."""
+
+    def __init__(self, pipeline: QwenPipeline, chat: ChatML, scorer: Scorer, *, window: int, lock: RLock) -> None:
+        self._pipeline = pipeline
+        self._chat = chat
+        self._scorer = scorer
+        self._window = window
+        self._lock = lock
+
+    def stream(self, prompt: Sequence[int], writing: Writing, *, branch_point: int = 0) -> ReplyStream:
+        """Begin a reply.
+
+        Args:
+            prompt: token ids, up to where the reply begins.
+            writing: how to write.
+            branch_point: how many leading tokens of the prompt are worth keeping in the prefix cache.
+
+        Raises:
+            TextTooLongError: the prompt leaves no room for a reply.
+        """
+        room = self._window - len(prompt)
+        if room < max(1, writing.min_new_tokens):
+            raise TextTooLongError(
+                f"the prompt has {len(prompt)} tokens, the model's context window {self._window}; shorten the text"
+            )
+        return ReplyStream(_Pieces(self, tuple(prompt), writing, branch_point, min(room, writing.max_new_tokens)))
+
+    def _generate(self, pieces: "_Pieces") -> None:
+        """Run the pipeline to its end, handing tokens to the pieces' queue."""
+        writing, prompt = pieces.writing, pieces.prompt
+        with self._lock, torch.random.fork_rng(enabled=writing.seed is not None):
+            if writing.seed is not None:
+                torch.manual_seed(writing.seed)
+            self._pipeline(
+                TokenPrompt(prompt),
+                generation_config=self._config(writing, pieces.limit),
+                past_key_values=self._past(prompt[: pieces.branch_point]),
+                streamer=pieces,
+                stopping_criteria=StoppingCriteriaList([_Cancelled(pieces.cancelled)]),
+                return_tensors=True,
+            )
+
+    def _past(self, prefix: Sequence[int]) -> Any:
+        if not prefix or not self._scorer.packs:
+            return None
+        return as_dynamic_cache(self._scorer.read(prefix))
+
+    def _config(self, writing: Writing, limit: int) -> GenerationConfig:
+        sampling = {"temperature": writing.temperature, "top_p": writing.top_p} if writing.temperature else {}
+        return GenerationConfig(
+            max_new_tokens=limit,
+            min_new_tokens=writing.min_new_tokens or None,
+            do_sample=writing.temperature > 0,
+            repetition_penalty=writing.repetition_penalty,
+            eos_token_id=list(self._chat.stop_ids),
+            pad_token_id=self._chat.stop_ids[-1],
+            **sampling,
+        )
+
+
+class _Cancelled(StoppingCriteria):  # type: ignore[misc]
+    def __init__(self, event: Event) -> None:
+        self._event = event
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+        return torch.full((input_ids.shape[0],), self._event.is_set(), device=input_ids.device)
+
+
+class _Pieces(BaseStreamer):  # type: ignore[misc]
+    """One running generation: token ids in from its thread, pieces of text out to the consumer."""
+
+    def __init__(
+        self, writer: Writer, prompt: tuple[int, ...], writing: Writing, branch_point: int, limit: int
+    ) -> None:
+        self.writer, self.prompt, self.writing = writer, prompt, writing
+        self.branch_point, self.limit = branch_point, limit
+        self.cancelled = Event()
+        self._queue: SimpleQueue[int | BaseException | None] = SimpleQueue()
+        self._prompt_seen = False
+        self._text = ""
+        self._count = 0
+        self._finish: FinishReason = "cancelled"
+
+    def put(self, value: torch.Tensor) -> None:
+        """Called by ``generate``: first with the prompt, then with each token."""
+        if self._prompt_seen:
+            for token in value.flatten().tolist():
+                self._queue.put(token)
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        """Called by ``generate`` at its end; the thread itself says when it is done."""
+
+    def reply(self) -> Reply:
+        return Reply(self._text, self._finish, len(self.prompt), self._count)
+
+    def run(self) -> Iterator[str]:
+        thread = Thread(target=self._work, name="qwen-reply", daemon=True)
+        thread.start()
+        try:
+            for piece in _cut_at(self.writing.stop, self._decoded(), self._stop):
+                self._text += piece
+                yield piece
+        finally:
+            self.cancelled.set()
+            thread.join()
+
+    def _work(self) -> None:
+        try:
+            self.writer._generate(self)
+            self._queue.put(None)
+        except BaseException as error:
+            self._queue.put(error)
+
+    def _stop(self) -> None:
+        self._finish = "stop"
+
+    def _decoded(self) -> Iterator[str]:
+        chat = self.writer._chat
+        pending: list[int] = []
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            self._count += 1
+            if item in chat.stop_ids:
+                self._finish = "stop"
+                continue
+            pending.append(item)
+            text = chat.decode(pending)
+            if not text.endswith("\ufffd"):
+                pending.clear()
+                yield text
+        if pending:
+            yield chat.decode(pending)
+        if self._finish != "stop":
+            self._finish = "length"
+
+
+def _cut_at(stops: Sequence[str], pieces: Iterator[str], stopped: Any) -> Iterator[str]:
+    """Pass pieces on up to the first stop text, holding back what may be its beginning."""
+    held = ""
+    for piece in pieces:
+        held += piece
+        found = [held.index(stop) for stop in stops if stop in held]
+        if found:
+            stopped()
+            if held[: min(found)]:
+                yield held[: min(found)]
+            return
+        keep = max((_overlap(held, stop) for stop in stops), default=0)
+        ready, held = held[: len(held) - keep], held[len(held) - keep :]
+        if ready:
+            yield ready
+    if held:
+        yield held
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of the text with which the stop text begins."""
+    return next((size for size in range(min(len(stop) - 1, len(text)), 0, -1) if stop.startswith(text[-size:])), 0)
