@@ -4,7 +4,6 @@ Role headers are control tokens; all else is encoded by a copy of the tokenizer 
 nothing in a text can open or close a role. No chat template is run.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -53,10 +52,10 @@ class ChatStyle:
         """
         text = template or ""
         if "enable_thinking" in text:
-            always_opens = "enable_thinking is true" in text
+            opens_thought = "'<think>\\n'" in text.rpartition("add_generation_prompt")[2]
             return cls(
                 plain_opening=(_THINK, "\n\n", _END_THINK, "\n\n"),
-                thinking_opening=(_THINK, "\n") if always_opens else (),
+                thinking_opening=(_THINK, "\n") if opens_thought else (),
                 strips="render_content" in text,
                 thinks=True,
             )
@@ -103,10 +102,10 @@ class ChatML:
     def turn(self, message: Message) -> list[int]:
         r"""``<|im_start|>role\ncontent<|im_end|>\n``, role and content encoded as one segment."""
         content = message.content
-        if self.style.thinks and message.role == "assistant":
-            content = content.rsplit(_END_THINK, 1)[-1].lstrip("\n")
         if self.style.strips:
             content = content.strip()
+        if self.style.thinks and message.role == "assistant" and _END_THINK in content:
+            content = content.rpartition(_END_THINK)[2].lstrip("\n")
         body = self.encode(f"{message.role}\n{content}")
         return [self._control[IM_START], *body, self.end_of_turn, *self._newline]
 
@@ -139,8 +138,8 @@ def _without_added_tokens(tokenizer: "PreTrainedTokenizerBase") -> Tokenizer:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
         raise ModelNotFoundError("this model has no fast tokenizer (tokenizer.json), which is needed")
-    description = json.loads(backend.to_str())
-    description["added_tokens"] = []
-    description["post_processor"] = None
-    description["truncation"] = description["padding"] = None
-    return Tokenizer.from_str(json.dumps(description))
+    inert = Tokenizer(backend.model)  # shares the vocabulary, which is most of a tokenizer's memory
+    for part in ("normalizer", "pre_tokenizer", "decoder"):
+        if getattr(backend, part) is not None:
+            setattr(inert, part, getattr(backend, part))
+    return inert

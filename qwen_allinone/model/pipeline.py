@@ -1,14 +1,16 @@
 """The transformers text-generation pipeline through which every reply runs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import torch
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase, TextGenerationPipeline
+from transformers.pipelines.text_generation import ReturnType
 
-from qwen_allinone.model.chatml import Message
+from qwen_allinone.errors import InputError, TextTooLongError
+from qwen_allinone.model.chatml import Message, Role
 
 if TYPE_CHECKING:
     from transformers.utils.chat_template_utils import Chat
@@ -41,23 +43,50 @@ class QwenPipeline(TextGenerationPipeline):
         encode: Callable[[Sequence[Message]], list[int]],
         lock: RLock,
     ) -> None:
-        super().__init__(model=model, tokenizer=tokenizer, device=model.device)
+        super().__init__(model=model, tokenizer=tokenizer, device=model.device, task="text-generation")
         self._encode = encode
         self._lock = lock
 
     def preprocess(self, prompt_text: "TokenPrompt | Chat | str", prefix: str = "", **_: Any) -> BatchEncoding:
-        """Token ids as tensors. *Shape:* (1, seq_len)."""
+        """Token ids as tensors. *Shape:* (1, seq_len).
+
+        Raises:
+            InputError: a turn of a chat has another role than system, user and assistant, or is not text.
+            TextTooLongError: the prompt leaves no room for a reply.
+        """
         if isinstance(prompt_text, TokenPrompt):
             ids = list(prompt_text.ids)
         elif isinstance(prompt_text, str):
             ids = self._encode([Message("user", prefix + prompt_text)])
         else:
-            ids = self._encode([Message(turn["role"], turn["content"]) for turn in prompt_text.messages])
+            ids = self._encode([_message(turn) for turn in prompt_text.messages])
+        window = self.model.config.get_text_config().max_position_embeddings
+        if len(ids) >= window:
+            raise TextTooLongError(
+                f"the prompt has {len(ids)} tokens, the model's context window {window}; shorten the text"
+            )
         input_ids = torch.tensor([ids])
         encoding = BatchEncoding({"input_ids": input_ids, "attention_mask": torch.ones_like(input_ids)})
         encoding["prompt_text"] = prompt_text
         return encoding
 
+    def postprocess(
+        self, model_outputs: Any, return_type: ReturnType = ReturnType.NEW_TEXT, **options: Any
+    ) -> list[dict[str, Any]]:
+        """What was written, without the prompt unless ``return_full_text=True`` was asked for."""
+        records: list[dict[str, Any]] = super().postprocess(model_outputs, return_type=return_type, **options)
+        return records
+
     def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:
         with self._lock:
             return super()._forward(model_inputs, **generate_kwargs)
+
+
+def _message(turn: Mapping[str, Any]) -> Message:
+    role, content = turn["role"], turn["content"]
+    if role not in get_args(Role) or not isinstance(content, str):
+        raise InputError(
+            f"a {role!r} turn with content of type {type(content).__name__} cannot be read; "
+            f"allowed: {', '.join(get_args(Role))} with text"
+        )
+    return Message(role, content)

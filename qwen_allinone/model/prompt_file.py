@@ -29,10 +29,12 @@ class PromptFile:
         resource = files(package) / "prompts" / f"{name}.yaml"
         try:
             sections = yaml.safe_load(resource.read_text(encoding="utf-8"))
-        except (OSError, yaml.YAMLError) as error:
-            raise PromptFileError(f"prompt file {package}/prompts/{name}.yaml cannot be read: {error}") from error
-        if not isinstance(sections, dict) or not {"zh", "en"} <= sections.keys():
-            raise PromptFileError(f"prompt file {name}.yaml needs the sections 'zh' and 'en'")
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise PromptFileError(f"prompt file {package}/prompts/{name}.yaml cannot be read: {reason}") from error
+        languages = sections if isinstance(sections, dict) else {}
+        if not all(isinstance(languages.get(language), dict) for language in ("zh", "en")):
+            raise PromptFileError(f"prompt file {name}.yaml needs the sections 'zh' and 'en', each with named entries")
         return cls(name=name, sections=sections)
 
     def entry(self, language: Language, key: str) -> Any:
@@ -51,7 +53,7 @@ class PromptFile:
         """Fill in the ``$names`` of a text entry; what is filled in is never looked into again.
 
         Raises:
-            PromptFileError: a variable is missing or unknown.
+            PromptFileError: a variable is missing or unknown, or a ``$`` begins none.
         """
         template = Template(str(self.entry(language, key)).rstrip("\n"))
         wanted = set(template.get_identifiers())
@@ -60,4 +62,9 @@ class PromptFile:
             raise PromptFileError(
                 f"prompt {self.name}.{key} [{language}]: missing variables {missing}, unknown variables {unknown}"
             )
-        return template.substitute({name: str(value) for name, value in values.items()})
+        try:
+            return template.substitute({name: str(value) for name, value in values.items()})
+        except ValueError as error:
+            raise PromptFileError(
+                f"prompt {self.name}.{key} [{language}]: a '$' begins no variable (write '$$' for a dollar sign)"
+            ) from error

@@ -21,7 +21,7 @@ class Scorer:
     def __init__(self, model: "PreTrainedModel", cache: PrefixCache) -> None:
         self._model = model
         self._cache = cache
-        layer_types = getattr(model.config, "layer_types", None) or ["full_attention"]
+        layer_types = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
         self.packs = set(layer_types) == {"full_attention"}
         """Whether the architecture lets branches share one row; otherwise each leaf is read on its own."""
 
@@ -36,8 +36,7 @@ class Scorer:
         """The same by one whole forward pass per leaf: slow, and what packed scores must equal."""
         with torch.inference_mode():
             return tuple(
-                tuple(self._score_alone([*prefix, *branch.stem], leaf) for leaf in branch.leaves)
-                for branch in branches
+                tuple(self._score_alone([*prefix, *branch.stem], leaf) for leaf in branch.leaves) for branch in branches
             )
 
     def read(self, prefix: Sequence[int]) -> KeyValues:

@@ -41,7 +41,7 @@ class Calibration:
     """Divides the log-likelihoods; above 1 the probabilities are flatter."""
 
     def __post_init__(self) -> None:
-        if self.permutations < 1 or self.temperature <= 0:
+        if self.permutations < 1 or not self.temperature > 0:
             raise QuestionError("permutations must be at least 1 and the temperature positive")
 
 
@@ -113,14 +113,20 @@ class SharedQwen:
         """How much reading the prefix cache saved."""
         return self._cache.statistics
 
+    def forget(self) -> None:
+        """Drop everything that was read and kept: needed only when the weights were changed in place."""
+        self._cache.clear()
+        self._priors.clear()
+
     def excerpt(self, text: str) -> Excerpt:
         """The text as decisions and replies read it: whole, or cut in its middle if the model declares a limit."""
         limit = self.capabilities.reading_tokens
         ids = self.chat.encode(text)
         if limit is None or len(ids) <= limit:
             return Excerpt(text, 0)
-        head, tail = self.chat.decode(ids[: limit // 2]), self.chat.decode(ids[-limit // 2 :])
-        return Excerpt(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * (limit // 2))
+        half = limit // 2
+        head, tail = self.chat.decode(ids[:half]), self.chat.decode(ids[-half:])
+        return Excerpt(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * half)
 
     def decide(
         self,
@@ -208,8 +214,7 @@ class SharedQwen:
     ) -> ReplyStream:
         """Begin a reply to a conversation that is laid out already; ``notes`` go behind the branch point."""
         if notes and self.capabilities.layout == "instruction_first":
-            messages = [Message("system", f"{messages[0].content}\n\n{notes}"), *messages[1:]]
-            notes = ""
+            messages, notes = _with_system(messages, notes), ""
         prefix = self.chat.turns(messages)
         branch = self.chat.turn(Message("system", notes)) if notes else []
         prompt = [*prefix, *branch, *self.chat.opening(thinking=thinking)]
@@ -235,16 +240,9 @@ class SharedQwen:
             prefix = self.chat.turns(messages)
             before = [self.chat.turn(Message("system", question.text)) for question in questions]
         else:
-            before = [
-                self.chat.turns(
-                    [Message("system", f"{messages[0].content}\n\n{question.text}"), *messages[1:]],
-                )
-                for question in questions
-            ]
+            before = [self.chat.turns(_with_system(messages, question.text)) for question in questions]
         branches = [self._branch(stem, question) for stem, question in zip(before, questions, strict=True)]
-        longest = len(prefix) + max(
-            len(branch.stem) + max(len(leaf) for leaf in branch.leaves) for branch in branches
-        )
+        longest = len(prefix) + max(len(branch.stem) + max(len(leaf) for leaf in branch.leaves) for branch in branches)
         if longest > self.context_window:
             raise TextTooLongError(
                 f"text and question have {longest} tokens, the model's context window {self.context_window}; "
@@ -264,6 +262,13 @@ class SharedQwen:
         if key not in self._priors:
             self._priors[key] = self._score(_CONTENT_FREE, questions, language, (), layout)
         return self._priors[key]
+
+
+def _with_system(messages: Sequence[Message], words: str) -> list[Message]:
+    """The conversation with these words at the end of its system turn, or in one of their own."""
+    if messages and messages[0].role == "system":
+        return [Message("system", f"{messages[0].content}\n\n{words}"), *messages[1:]]
+    return [Message("system", words), *messages]
 
 
 def _rotations(question: Question, permutations: int) -> list[Sequence[int] | None]:

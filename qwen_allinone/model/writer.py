@@ -1,7 +1,8 @@
 """Replies: how they are written, streamed, stopped and cancelled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from queue import SimpleQueue
 from threading import Event, RLock, Thread
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -57,8 +58,8 @@ class Writing:
                 f"max_new_tokens must be at least 1 and min_new_tokens between 0 and it; "
                 f"given {self.max_new_tokens} and {self.min_new_tokens}"
             )
-        if self.temperature < 0 or not 0 < self.top_p <= 1 or self.repetition_penalty <= 0:
-            raise InputError("temperature must be >= 0, top_p in (0, 1], repetition_penalty > 0")
+        if not (0 <= self.temperature < inf and 0 < self.top_p <= 1 and 0 < self.repetition_penalty < inf):
+            raise InputError("temperature must be >= 0, top_p in (0, 1], repetition_penalty > 0, all of them finite")
         if isinstance(self.stop, str) or not all(self.stop):
             raise InputError("stop must be a list of texts, none of them empty")
 
@@ -96,8 +97,10 @@ class ReplyStream(Iterator[str]):
         self.close()
 
     def close(self) -> None:
-        """Stop the generation, if it still runs, and wait for it to end."""
-        self._iterator.close()
+        """Stop the generation, if it still runs, and wait for it to end; a thread that reads on sees the end too."""
+        self._pieces.cancelled.set()
+        if not self._iterator.gi_running:
+            self._iterator.close()
 
     @property
     def reply(self) -> Reply:
@@ -137,6 +140,8 @@ class Writer:
         """Run the pipeline to its end, handing tokens to the pieces' queue."""
         writing, prompt = pieces.writing, pieces.prompt
         with self._lock, torch.random.fork_rng(enabled=writing.seed is not None):
+            if pieces.cancelled.is_set():
+                return
             if writing.seed is not None:
                 torch.manual_seed(writing.seed)
             self._pipeline(
@@ -154,7 +159,7 @@ class Writer:
         return as_dynamic_cache(self._scorer.read(prefix))
 
     def _config(self, writing: Writing, limit: int) -> GenerationConfig:
-        sampling = {"temperature": writing.temperature, "top_p": writing.top_p} if writing.temperature else {}
+        sampled = {"temperature": writing.temperature, "top_p": writing.top_p, "top_k": 0}  # top_k is 50 if left out
         return GenerationConfig(
             max_new_tokens=limit,
             min_new_tokens=writing.min_new_tokens or None,
@@ -162,7 +167,7 @@ class Writer:
             repetition_penalty=writing.repetition_penalty,
             eos_token_id=list(self._chat.stop_ids),
             pad_token_id=self._chat.stop_ids[-1],
-            **sampling,
+            **(sampled if writing.temperature else {}),
         )
 
 
@@ -202,7 +207,7 @@ class _Pieces(BaseStreamer):  # type: ignore[misc]
     def reply(self) -> Reply:
         return Reply(self._text, self._finish, len(self.prompt), self._count)
 
-    def run(self) -> Iterator[str]:
+    def run(self) -> Generator[str, None, None]:
         thread = Thread(target=self._work, name="qwen-reply", daemon=True)
         thread.start()
         try:
@@ -241,7 +246,7 @@ class _Pieces(BaseStreamer):  # type: ignore[misc]
         if pending:
             yield chat.decode(pending)
         if self._finish != "stop":
-            self._finish = "length"
+            self._finish = "cancelled" if self.cancelled.is_set() else "length"
 
 
 def _cut_at(stops: Sequence[str], pieces: Iterator[str], stopped: Any) -> Iterator[str]:

@@ -1,0 +1,151 @@
+"""What an evaluation says."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Self
+
+from qwen_allinone.eval import metrics
+from qwen_allinone.eval.metrics import Baseline, ClassFigures, Confusion, Proportion, Reliability, SliceFigures
+from qwen_allinone.eval.sample import Sample
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_VERSIONED = ("torch", "transformers", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class EvalReport:
+    """Every figure of one run; accuracy never without its interval, baseline and unscored count."""
+
+    samples: tuple[Sample, ...] = field(repr=False)
+    task: str
+    data: str
+    """Name of the labelled set."""
+    data_digest: str
+    model: str
+    seconds: float
+    """Wall clock of deciding all rows."""
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(
+        cls, samples: Sequence[Sample], task: str, *, data: str, data_digest: str, model: str, seconds: float
+    ) -> Self:
+        """The report of these samples, with the versions of what is installed here."""
+        return cls(tuple(samples), task, data, data_digest, model, seconds, _versions())
+
+    @property
+    def n(self) -> int:
+        """Rows in the set."""
+        return len(self.samples)
+
+    @property
+    def errors(self) -> Mapping[str, int]:
+        """Error messages that came instead of a decision, the most frequent first."""
+        return dict(Counter(sample.error for sample in self.samples if sample.error is not None).most_common())
+
+    @property
+    def abstained(self) -> int:
+        """Rows whose decision was not sure enough."""
+        return sum(sample.abstained for sample in self.samples)
+
+    @property
+    def unscored(self) -> int:
+        """Rows that could not be judged: abstentions and errors; never counted as wrong."""
+        return self.n - self.accuracy.n
+
+    @cached_property
+    def accuracy(self) -> Proportion:
+        """Over the scored rows."""
+        return metrics.accuracy(self.samples)
+
+    @cached_property
+    def baseline(self) -> Baseline | None:
+        """Always the most frequent label; None if nothing was scored."""
+        return metrics.baseline(self.samples)
+
+    @cached_property
+    def macro_f1(self) -> float | None:
+        """Mean F1 of the labels that occur, in [0, 1]."""
+        return metrics.macro_f1(self.samples)
+
+    @cached_property
+    def per_class(self) -> tuple[ClassFigures, ...]:
+        """Precision, recall and F1 of every label."""
+        return metrics.per_class(self.samples)
+
+    @cached_property
+    def confusion(self) -> Confusion:
+        """Which label was taken for which."""
+        return metrics.confusion(self.samples)
+
+    @cached_property
+    def calibration(self) -> Reliability:
+        """Whether probabilities mean what they say."""
+        return metrics.reliability(self.samples)
+
+    @cached_property
+    def slices(self) -> tuple[SliceFigures, ...]:
+        """Accuracy within every group of rows."""
+        return metrics.slices(self.samples)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the samples, in JSON types; figures of nothing are None."""
+        return {
+            "task": self.task,
+            "model": self.model,
+            "data": self.data,
+            "data_digest": self.data_digest,
+            "n": self.n,
+            "scored": self.accuracy.n,
+            "unscored": self.unscored,
+            "abstained": self.abstained,
+            "errors": dict(self.errors),
+            **_share(self.accuracy),
+            "macro_f1": self.macro_f1,
+            "baseline": self.baseline and {"label": self.baseline.label, "accuracy": self.baseline.accuracy.value},
+            "per_class": {each.label: _without(asdict(each), "label") for each in self.per_class},
+            "confusion": {
+                "labels": list(self.confusion.labels),
+                "counts": [list(row) for row in self.confusion.counts],
+            },
+            "slices": {
+                each.name: {"n": each.accuracy.n, "unscored": each.unscored, **_share(each.accuracy)}
+                for each in self.slices
+            },
+            "calibration": {
+                "expected_calibration_error": self.calibration.expected_error,
+                "mean_confidence": self.calibration.mean_confidence,
+                "bins": [asdict(each) for each in self.calibration.bins],
+            },
+            "seconds": self.seconds,
+            "versions": dict(self.versions),
+        }
+
+    def render(self) -> "RenderableType":
+        """Tables for a terminal."""
+        from qwen_allinone.eval.tables import report_tables
+
+        return report_tables(self)
+
+
+def _share(share: Proportion) -> dict[str, Any]:
+    return {"accuracy": share.value, "interval": list(share.interval) if share.interval else None}
+
+
+def _without(fields: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != name}
+
+
+def _versions() -> Mapping[str, str]:
+    from importlib.metadata import version
+    from platform import python_version
+
+    from qwen_allinone import __version__
+
+    installed = {name: version(name) for name in _VERSIONED}
+    return MappingProxyType({"qwen-allinone": __version__, "python": python_version(), **installed})

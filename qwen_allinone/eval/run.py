@@ -1,0 +1,105 @@
+"""One scored pass over a labelled set."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import KW_ONLY, dataclass
+from os import PathLike
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from qwen_allinone.errors import DataFileError, QwenAllInOneError
+from qwen_allinone.eval.labelled_set import LabelledRow, LabelledSet
+from qwen_allinone.eval.report import EvalReport
+from qwen_allinone.eval.result_folder import result_folder
+from qwen_allinone.eval.sample import Sample
+
+if TYPE_CHECKING:
+    from qwen_allinone.model.decision import Decision
+
+Decide = Callable[[str], "Decision"]
+"""Decides about one text.
+
+One text a call, and not an iterator over all of them: an iterator that raises is finished, so a single bad text would
+end the whole run.
+"""
+
+Progress = Callable[[int, int], None]
+"""Told after each row how many of how many are done."""
+
+SAMPLES, SUMMARY = "samples.jsonl", "summary.json"
+
+
+@dataclass(frozen=True)
+class EvalRun:
+    """What is evaluated: who decides, on which rows."""
+
+    task: str
+    labelled_set: LabelledSet
+    _: KW_ONLY
+    decide: Decide
+    model: str
+    """Names the model in the report."""
+
+    def execute(self, out: str | PathLike[str] | None = None, *, progress: Progress | None = None) -> EvalReport:
+        """Decide every row and count.
+
+        A row whose text raises one of this package's errors is unscored and carries the message; the run goes on.
+
+        Args:
+            out: folder for ``samples.jsonl`` (a line per row) and ``summary.json`` (the report), which appear together
+                at the end or not at all; earlier ones are replaced.
+            progress: called after each row.
+
+        Raises:
+            DataFileError: the folder cannot be written, or labels of the set are not among the options decided.
+        """
+        staged = nullcontext(None) if out is None else result_folder(Path(out), [SAMPLES, SUMMARY])
+        with staged as folder:
+            start = perf_counter()
+            samples = tuple(self._samples(progress))
+            report = EvalReport.of(
+                samples,
+                self.task,
+                data=self.labelled_set.name,
+                data_digest=self.labelled_set.digest,
+                model=self.model,
+                seconds=perf_counter() - start,
+            )
+            if folder is not None:
+                _write(report, folder)
+        return report
+
+    def _samples(self, progress: Progress | None) -> Iterator[Sample]:
+        rows = self.labelled_set.rows
+        compared = False
+        for done, row in enumerate(rows, start=1):
+            sample = self._judge(row)
+            if sample.decision is not None and not compared:
+                self._compare_labels(sample.decision)
+                compared = True
+            yield sample
+            if progress is not None:
+                progress(done, len(rows))
+
+    def _judge(self, row: LabelledRow) -> Sample:
+        try:
+            return Sample(row, self.decide(row.text))
+        except QwenAllInOneError as error:
+            return Sample(row, error=f"{type(error).__name__}: {error}")
+
+    def _compare_labels(self, decision: "Decision") -> None:
+        unknown = [label for label in self.labelled_set.labels if label not in decision.probabilities]
+        if unknown:
+            raise DataFileError(
+                f"{self.labelled_set.name}: labels that are never decided: {', '.join(unknown)}; "
+                f"the options are: {', '.join(decision.probabilities)}; map the labels to these"
+            )
+
+
+def _write(report: EvalReport, folder: Path) -> None:
+    with (folder / SAMPLES).open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(json.dumps(sample.to_json(), ensure_ascii=False) + "\n" for sample in report.samples)
+    summary = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
+    (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8", newline="\n")

@@ -1,0 +1,326 @@
+"""The one place that talks to Chroma: embedded, one process at a time, vectors always given.
+
+Chroma's ``PersistentClient`` is made for one process and keeps what it read. So every session takes a lock file in the
+home folder, opens a client of its own and closes it again: what another process wrote in between is seen, and nothing
+is held from one session to the next. Opening costs about 30 ms, with 5,000 rows of 256 dimensions about 60 ms.
+"""
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from qwen_allinone.errors import EmptyTextError, InputError, QwenAllInOneError, StoreBusyError, StoreError
+from qwen_allinone.memory.embedder import Embedder
+
+if TYPE_CHECKING:
+    import numpy as np
+    from chromadb.api.client import Client
+    from chromadb.api.models.Collection import Collection
+    from numpy.typing import NDArray
+
+Scalar = str | int | float | bool
+_Item = TypeVar("_Item")
+
+_DATABASE = "chroma.sqlite3"
+_LOCK = "store.lock"
+_BATCH = 5_000  # Chroma refuses more than 5,461 rows in one call
+
+# A deleted row's text stays in Chroma's log of writes. What a later delete (operation 3) has undone is blanked there.
+_BLANK_DELETED = """
+UPDATE embeddings_queue SET metadata = NULL WHERE metadata IS NOT NULL AND EXISTS (
+    SELECT 1 FROM embeddings_queue AS later WHERE later.operation = 3 AND later.topic = embeddings_queue.topic
+    AND later.id = embeddings_queue.id AND later.seq_id > embeddings_queue.seq_id)
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One text as it is kept."""
+
+    id: str
+    text: str
+    metadata: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A row that a search found."""
+
+    row: Row
+    similarity: float
+    """Cosine of the two vectors, in [-1, 1]."""
+
+
+def digest(text: str) -> str:
+    """64 hex digits that stand for a text of any length."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def checked_text(text: str, what: str) -> str:
+    """The text itself.
+
+    Raises:
+        EmptyTextError: it is blank.
+        InputError: it is no text, or holds half a surrogate pair, which UTF-8 cannot express.
+    """
+    if not isinstance(text, str):
+        raise InputError(f"{what} must be a text, given {type(text).__name__}")
+    if not text.strip():
+        raise EmptyTextError(f"{what} is empty; give at least one character that is not white space")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{what} is not valid unicode at character {error.start}: {error.reason}") from error
+    return text
+
+
+def checked_k(k: int) -> int:
+    """The number itself.
+
+    Raises:
+        InputError: it is negative or no whole number.
+    """
+    if isinstance(k, bool) or not isinstance(k, int) or k < 0:
+        raise InputError(f"k must be a whole number of at least 0, given {k!r}")
+    return k
+
+
+class Shelf:
+    """One Chroma collection: rows that belong together, in cosine space."""
+
+    def __init__(self, collection: "Collection") -> None:
+        self._collection = collection
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What was noted about the shelf when it was made."""
+        return self._collection.metadata or {}
+
+    def upsert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
+        """Write rows; one of the same id is replaced. Nothing is written if any of them is refused.
+
+        Raises:
+            InputError: metadata holds anything but text, numbers and booleans.
+        """
+        unique = {row.id: (row, vector) for row, vector in zip(rows, vectors, strict=True)}
+        for row, _ in unique.values():
+            _check_metadata(row)
+        for batch in _batches(list(unique.values())):
+            self._collection.upsert(
+                ids=[row.id for row, _ in batch],
+                embeddings=_array([vector for _, vector in batch]),
+                documents=[row.text for row, _ in batch],
+                metadatas=[dict(row.metadata) or None for row, _ in batch],  # type: ignore[misc]
+            )
+
+    def rows(self, **equal: Scalar) -> list[Row]:
+        """All rows, or those whose metadata has these values; in no particular order."""
+        wanted: list[dict[str, Any]] = [{key: value} for key, value in equal.items()]
+        where: Any = {"$and": wanted} if len(wanted) > 1 else wanted[0] if wanted else None
+        found = self._collection.get(where=where, include=["documents", "metadatas"])
+        texts, metadata = found["documents"] or [], found["metadatas"] or []
+        return [Row(*parts) for parts in zip(found["ids"], texts, map(_scalars, metadata), strict=True)]
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Remove rows; ids that are not there are passed over."""
+        for batch in _batches(list(ids)):
+            self._collection.delete(ids=batch)
+
+    def search(self, vector: Sequence[float], k: int) -> list[Hit]:
+        """The ``k`` nearest rows, best first; fewer where there are fewer."""
+        count = min(k, self._collection.count())
+        if count == 0:
+            return []
+        found = self._collection.query(
+            query_embeddings=_array([vector]), n_results=count, include=["documents", "metadatas", "distances"]
+        )
+        texts, metadata, distances = found["documents"], found["metadatas"], found["distances"]
+        assert texts and metadata and distances  # they were asked for
+        return [
+            Hit(Row(key, text, _scalars(values)), max(-1.0, min(1.0, 1.0 - distance)))
+            for key, text, values, distance in zip(found["ids"][0], texts[0], metadata[0], distances[0], strict=True)
+        ]
+
+
+class Session:
+    """One locked visit to the store."""
+
+    def __init__(self, client: "Client | None") -> None:
+        self._client = client
+
+    def shelf(self, name: str, embedder: Embedder) -> Shelf | None:
+        """The shelf of that name, None if there is none.
+
+        Raises:
+            StoreError: another embedder wrote it.
+        """
+        if self._client is None or name not in self._names():
+            return None
+        shelf = Shelf(self._client.get_collection(name, embedding_function=None))
+        _check_embedder(shelf, embedder)
+        return shelf
+
+    def made_shelf(self, name: str, embedder: Embedder, metadata: Mapping[str, Scalar] | None = None) -> Shelf:
+        """The shelf of that name, made if there is none; it remembers the embedder and the metadata.
+
+        Raises:
+            StoreError: another embedder wrote it.
+        """
+        assert self._client is not None, "a session that writes has a client"
+        collection = self._client.get_or_create_collection(
+            name,
+            embedding_function=None,
+            configuration={"hnsw": {"space": "cosine"}},
+            metadata={"embedder": embedder.name, "dimension": embedder.dimension, **(metadata or {})},
+        )
+        _check_embedder(Shelf(collection), embedder)
+        return Shelf(collection)
+
+    def remove_shelf(self, name: str) -> bool:
+        """Remove a shelf with all its rows; whether it was there."""
+        if self._client is None or name not in self._names():
+            return False
+        self._client.delete_collection(name)
+        return True
+
+    def shelves(self, prefix: str) -> list[Mapping[str, Any]]:
+        """The metadata of every shelf whose name begins like this."""
+        if self._client is None:
+            return []
+        found = self._client.list_collections()
+        return [collection.metadata or {} for collection in found if collection.name.startswith(prefix)]
+
+    def _names(self) -> set[str]:
+        assert self._client is not None
+        return {collection.name for collection in self._client.list_collections()}
+
+
+class Store:
+    """A home folder with a Chroma database, used by one process at a time.
+
+    Args:
+        home: the folder; made at the first write.
+        lock_timeout: seconds to wait for another process.
+    """
+
+    def __init__(self, home: Path | str, *, lock_timeout: float = 10.0) -> None:
+        self.home = Path(home).expanduser().resolve()
+        self._timeout = lock_timeout
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that only reads; where nothing was ever written it is empty, and leaves the folder alone.
+
+        Raises:
+            StoreError: the folder cannot be used.
+            StoreBusyError: another process kept it locked.
+        """
+        if (self.home / _DATABASE).is_file():
+            with self.writing() as session:
+                yield session
+        elif self.home.exists() and not self.home.is_dir():
+            raise self._unusable("it is not a folder")
+        else:
+            yield Session(None)
+
+    @contextmanager
+    def writing(self, *, scrub: bool = False) -> Iterator[Session]:
+        """A session that may write; the folder is made if it is missing.
+
+        Args:
+            scrub: afterwards, drop the texts of deleted rows from the files too.
+
+        Raises:
+            StoreError: the folder cannot be used.
+            StoreBusyError: another process kept it locked.
+        """
+        from chromadb.errors import ChromaError
+
+        try:
+            with self._locked():
+                with self._client() as client:
+                    yield Session(client)
+                if scrub:
+                    self._scrub()
+        except QwenAllInOneError:
+            raise
+        except (ChromaError, OSError, sqlite3.Error) as error:
+            raise self._unusable(str(error) or type(error).__name__) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        from filelock import FileLock, Timeout
+
+        self.home.mkdir(parents=True, exist_ok=True)
+        try:
+            # A lock object of its own for every session also keeps the threads of this process apart.
+            lock = FileLock(self.home / _LOCK).acquire(timeout=self._timeout)
+        except Timeout as error:
+            raise StoreBusyError(
+                f"data folder {self.home} was in use by another process for {self._timeout:g} s; "
+                f"try again, or end the other program"
+            ) from error
+        with lock:
+            yield
+
+    @contextmanager
+    def _client(self) -> Iterator["Client"]:
+        import chromadb
+        from chromadb.api.shared_system_client import SharedSystemClient
+        from chromadb.config import Settings
+
+        settings = Settings(_env_file=None, anonymized_telemetry=False)  # type: ignore[call-arg]
+        try:
+            client = chromadb.PersistentClient(path=str(self.home), settings=settings)
+        except BaseException:
+            # Chroma keeps what it failed to start, and would hand it out again.
+            SharedSystemClient._identifier_to_system.pop(str(self.home), None)
+            raise
+        with closing(cast("Client", client)):
+            yield cast("Client", client)
+
+    def _scrub(self) -> None:
+        with closing(sqlite3.connect(self.home / _DATABASE)) as connection:
+            with connection:
+                connection.execute(_BLANK_DELETED)
+            connection.execute("VACUUM")
+
+    def _unusable(self, reason: str) -> StoreError:
+        line = " ".join(reason.split())
+        return StoreError(f"data folder {self.home} cannot be used: {line}; name a folder that can be written")
+
+
+def _check_embedder(shelf: Shelf, embedder: Embedder) -> None:
+    name, dimension = shelf.metadata.get("embedder"), shelf.metadata.get("dimension")
+    if (name, dimension) != (embedder.name, embedder.dimension):
+        raise StoreError(
+            f"this data was written with the embedder {name!r} ({dimension} dimensions) and cannot be used with "
+            f"{embedder.name!r} ({embedder.dimension}); use that embedder, or add the texts again in another folder"
+        )
+
+
+def _check_metadata(row: Row) -> None:
+    for key, value in row.metadata.items():
+        if not isinstance(value, str | int | float | bool):
+            raise InputError(
+                f"metadata {key!r} is {type(value).__name__}; allowed are text, numbers and booleans, nothing nested"
+            )
+
+
+def _array(vectors: Sequence[Sequence[float]]) -> "NDArray[np.float32]":
+    import numpy as np
+
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _scalars(metadata: Mapping[str, Any] | None) -> dict[str, Scalar]:
+    return dict(metadata or {})
+
+
+def _batches(items: Sequence[_Item]) -> Iterator[list[_Item]]:
+    for start in range(0, len(items), _BATCH):
+        yield list(items[start : start + _BATCH])

@@ -1,0 +1,96 @@
+"""A route: a named prompt, what it is for, and the Runnable behind it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from qwen_allinone.errors import PromptFileError
+from qwen_allinone.model.language import Language
+
+
+class _RouteFile(BaseModel):
+    """What a route file may hold."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=64)
+    runnable: str = Field(min_length=1)
+    description: dict[Language, str] = Field(min_length=1)
+    examples: dict[Language, list[str]] = {}
+
+    @field_validator("name", "runnable")
+    @classmethod
+    def _one_line(cls, value: str) -> str:
+        if value != value.strip() or not value.isprintable():
+            raise ValueError("must be one line without surrounding white space")
+        return value
+
+
+@dataclass(frozen=True)
+class Route:
+    """One way to handle an input."""
+
+    name: str
+    description: Mapping[Language, str]
+    """In plain words, per language: which inputs belong here."""
+    runnable: str
+    """Name under which the Runnable behind it is registered."""
+    examples: Mapping[Language, Sequence[str]]
+
+    @classmethod
+    def of_file(cls, path: Path | Traversable) -> "Route":
+        """Read a YAML route file.
+
+        A description in one language serves for both.
+
+        Raises:
+            PromptFileError: the file cannot be read, is not YAML, or has missing or unknown fields.
+        """
+        try:
+            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            parsed = _RouteFile.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise PromptFileError(f"route file {path}: {field}: {first['msg']}; see docs/routes.md") from error
+        except UnicodeDecodeError as error:
+            raise PromptFileError(f"route file {path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
+        except (OSError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise PromptFileError(f"route file {path} cannot be read: {reason}") from error
+        words = parsed.description
+        described: dict[Language, str] = {
+            "zh": words.get("zh", words.get("en", "")),
+            "en": words.get("en", words.get("zh", "")),
+        }
+        return cls(parsed.name, described, parsed.runnable, parsed.examples)
+
+
+def routes_in(folder: Path) -> list[Route]:
+    """The routes of all ``*.yaml`` files in a folder, in the order of their file names.
+
+    Raises:
+        PromptFileError: there is no such folder, no file in it, a broken file, or a name twice.
+    """
+    paths = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+    if not paths:
+        raise PromptFileError(f"no route files (*.yaml) in {folder}; name a folder that has some")
+    routes = [Route.of_file(path) for path in paths]
+    names = [route.name for route in routes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise PromptFileError(f"route folder {folder} has the names {twice} more than once")
+    return routes
+
+
+@cache
+def shipped_routes() -> tuple[Route, ...]:
+    """The four default routes: sentiment, chat, intent, summary."""
+    folder = files("qwen_allinone.router") / "routes"
+    return tuple(Route.of_file(folder / f"{name}.yaml") for name in ("sentiment", "chat", "intent", "summary"))

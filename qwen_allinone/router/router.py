@@ -1,0 +1,154 @@
+"""The Runnable that decides which prompt fits an input, and dispatches to the Runnable behind it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.runnables.config import ensure_config
+
+from qwen_allinone.errors import UnknownRouteError
+from qwen_allinone.model import Acceptance, Choice, Decision, Message, SharedQwen
+from qwen_allinone.model.language import language_of
+from qwen_allinone.router.question import route_question
+from qwen_allinone.router.route import Route
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A decision together with what the chosen route made of the input."""
+
+    decision: Decision
+    route: str
+    """The route that ran: the decision's option, or the fallback where the decision abstained."""
+    output: Any
+
+
+class PromptRouter(Runnable[Any, Routed]):
+    """Decides by the shared model; deciding and dispatching are separate methods.
+
+    An input is a text, or a mapping with the text under ``"text"`` that is handed to the route's Runnable as it is.
+
+    Args:
+        qwen: the shared model.
+        routes: at least one.
+        runnables: the Runnables behind the routes, by the name that a route gives.
+        acceptance: below these bounds a decision abstains and ``fallback`` runs.
+        fallback: name of a route; by default an abstaining decision's best route runs all the same.
+
+    Raises:
+        UnknownRouteError: a route's Runnable or the fallback is unknown.
+    """
+
+    def __init__(
+        self,
+        qwen: SharedQwen,
+        routes: Sequence[Route],
+        *,
+        runnables: Mapping[str, Runnable[Any, Any]],
+        acceptance: Acceptance | None = None,
+        fallback: str | None = None,
+    ) -> None:
+        self._qwen = qwen
+        self._runnables = dict(runnables)
+        self._acceptance = acceptance
+        self._fallback = fallback
+        self._routes: dict[str, Route] = {}
+        self._lock = RLock()
+        for route in routes:
+            self.add(route)
+        if not self._routes:
+            raise UnknownRouteError("a router needs at least one route")
+        if fallback is not None:
+            self.route(fallback)
+
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        """The routes as they are now, in the order in which they were added."""
+        with self._lock:
+            return tuple(self._routes.values())
+
+    def route(self, name: str) -> Route:
+        """The route of that name.
+
+        Raises:
+            UnknownRouteError: there is none.
+        """
+        with self._lock:
+            if name not in self._routes:
+                raise UnknownRouteError(f"no route {name!r}; there are: {', '.join(self._routes)}")
+            return self._routes[name]
+
+    def add(self, route: Route, runnable: Runnable[Any, Any] | None = None) -> None:
+        """Add a route, or replace the one of its name, from the next input on.
+
+        Raises:
+            UnknownRouteError: no Runnable is given and none is registered under the route's name for it.
+        """
+        with self._lock:
+            if runnable is not None:
+                self._runnables[route.runnable] = runnable
+            if route.runnable not in self._runnables:
+                known = ", ".join(self._runnables)
+                raise UnknownRouteError(
+                    f"route {route.name!r} names the runnable {route.runnable!r}; there are: {known}"
+                )
+            self._routes[route.name] = route
+
+    def remove(self, name: str) -> None:
+        """Take a route away from the next input on.
+
+        Raises:
+            UnknownRouteError: there is no such route, or it is the last one or the fallback.
+        """
+        with self._lock:
+            self.route(name)
+            if len(self._routes) == 1 or name == self._fallback:
+                raise UnknownRouteError(f"route {name!r} cannot be removed: it is the last one or the fallback")
+            del self._routes[name]
+
+    def question(self, text: str) -> Choice:
+        """What the model is asked; pass it to ``SharedQwen.decide`` to ask other things on the same reading."""
+        return route_question(self.routes, language_of(text))
+
+    def decide(self, text: str, *, history: Sequence[Message] = ()) -> Decision:
+        """Every route's probability and the margin, without running anything."""
+        questions = {"route": self.question(text)}
+        return self._qwen.decide(text, questions, history=history, acceptance=self._acceptance)["route"]
+
+    def chosen(self, decision: Decision) -> Route:
+        """The route that a decision leads to."""
+        return self.route(self._fallback if self._fallback and not decision.accepted else decision.option)
+
+    def runnable(self, name: str) -> Runnable[Any, Any]:
+        """What stands behind a route.
+
+        Raises:
+            UnknownRouteError: there is no such route.
+        """
+        return self._runnables[self.route(name).runnable]
+
+    def dispatch(self, input: Any, decision: Decision, config: RunnableConfig | None = None) -> Routed:
+        """Run the route that a decision leads to."""
+        route = self.chosen(decision)
+        return Routed(decision, route.name, self.runnable(route.name).invoke(input, config))
+
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Routed:
+        """Decide, then dispatch."""
+        return self._call_with_config(self._decide_and_dispatch, input, config, run_type="chain")
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Iterator[Routed]:
+        """Decide, then pass on what the route's Runnable streams, each piece with the decision."""
+        config = ensure_config(config)
+        decision = self.decide(_text(input))
+        route = self.chosen(decision)
+        for piece in self.runnable(route.name).stream(input, config):
+            yield Routed(decision, route.name, piece)
+
+    def _decide_and_dispatch(self, input: Any, config: RunnableConfig) -> Routed:
+        return self.dispatch(input, self.decide(_text(input)), config)
+
+
+def _text(input: Any) -> str:
+    return str(input["text"]) if isinstance(input, Mapping) else str(input)

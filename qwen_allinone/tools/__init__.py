@@ -1,0 +1,29 @@
+"""What each prompt does: typed LangChain tools over the one shared Qwen."""
+
+from qwen_allinone.tools.chat import ChatInput, ChatTool
+from qwen_allinone.tools.intent import Intent, IntentInput, IntentTool
+from qwen_allinone.tools.keywords import Keyword, Keywords, KeywordsInput, KeywordsTool
+from qwen_allinone.tools.knowledge import KnowledgeAnswer, KnowledgeTool
+from qwen_allinone.tools.sentiment import Sentiment, SentimentTool
+from qwen_allinone.tools.summary import Summary, SummaryTool
+from qwen_allinone.tools.tool import QwenTool, TextInput
+
+__all__ = [
+    "ChatInput",
+    "ChatTool",
+    "Intent",
+    "IntentInput",
+    "IntentTool",
+    "Keyword",
+    "Keywords",
+    "KeywordsInput",
+    "KeywordsTool",
+    "KnowledgeAnswer",
+    "KnowledgeTool",
+    "QwenTool",
+    "Sentiment",
+    "SentimentTool",
+    "Summary",
+    "SummaryTool",
+    "TextInput",
+]

@@ -1,0 +1,56 @@
+"""Chat: a reply that soothes before it solves, and uses what is remembered."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from pydantic import Field
+
+from qwen_allinone.model import Message
+from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.tools.tool import QwenTool, TextInput
+
+_PROMPT = PromptFile.load("qwen_allinone.tools", "chat")
+
+
+class ChatInput(TextInput):
+    """What the user says, and what is known besides."""
+
+    history: list[Message] = Field(default_factory=list, description="Earlier turns of the conversation.")
+    memories: list[str] = Field(default_factory=list, description="What this user said in earlier conversations.")
+    soothe: bool = Field(default=False, description="Whether the user is upset and should be comforted first.")
+
+
+class ChatTool(QwenTool):
+    """Writes a reply; streams it piece by piece."""
+
+    name: str = "chat"
+    description: str = "Reply to what a user says, kindly and briefly."
+    args_schema: Any = ChatInput
+    max_new_tokens: int = 128
+    repetition_penalty: float = 1.1
+
+    @staticmethod
+    def notes(language: Language, *, memories: Sequence[str] = (), soothe: bool = False) -> str:
+        """What the model is told behind the text; it never becomes part of the history."""
+        notes = [_PROMPT.render(language, "soothe")] if soothe else []
+        if memories:
+            lines = "\n".join(f"- {memory}" for memory in memories)
+            notes.append(_PROMPT.render(language, "memories", memories=lines))
+        return "\n".join(notes)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Iterator[str]:
+        """The pieces of the reply; leaving the loop cancels it."""
+        fields = ChatInput.model_validate({"text": input} if isinstance(input, str) else input)
+        with self.qwen.stream(
+            fields.text,
+            history=fields.history,
+            notes=self.notes(language_of(fields.text), memories=fields.memories, soothe=fields.soothe),
+            max_new_tokens=self.max_new_tokens,
+            repetition_penalty=self.repetition_penalty,
+        ) as pieces:
+            yield from pieces
+
+    def _run(self, **fields: Any) -> str:
+        return "".join(self.stream(fields)).strip()

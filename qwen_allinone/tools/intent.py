@@ -1,0 +1,65 @@
+"""Intent: which of the caller's candidates a request is."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import Field
+
+from qwen_allinone.errors import QuestionError
+from qwen_allinone.model import Acceptance, Choice
+from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.tools.tool import QwenTool, Result, TextInput
+
+_PROMPT = PromptFile.load("qwen_allinone.tools", "intent")
+
+
+class IntentInput(TextInput):
+    """A request and what it may want."""
+
+    candidates: dict[str, str | None] | list[str] | None = Field(
+        default=None, description="Labels, or labels with descriptions; None: the tool's own list of everyday services."
+    )
+
+
+class Intent(Result):
+    """What a request wants."""
+
+    label: str
+    probability: float = Field(ge=0, le=1)
+    probabilities: dict[str, float]
+    accepted: bool
+    """False: no candidate was sure enough."""
+
+    def __str__(self) -> str:
+        return f"{self.label} {self.probability:.2f}"
+
+
+class IntentTool(QwenTool):
+    """Picks the intent of a request from a list."""
+
+    name: str = "intent"
+    description: str = "Pick what a request wants done, from the caller's list of candidates."
+    args_schema: Any = IntentInput
+    candidates: dict[str, str | None] | None = None
+    """The default list; None: the one in the tool's prompt file, in the language of the text."""
+    acceptance: Acceptance = Acceptance()
+
+    def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
+        language = language_of(text)
+        listed = candidates if candidates is not None else self.candidates
+        if listed is None:
+            listed = _PROMPT.entry(language, "candidates")
+        if len(set(listed)) < len(listed):
+            raise QuestionError(f"intent candidates must be distinct; given: {list(listed)}")
+        criteria = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed)
+        if not criteria:
+            raise QuestionError("intent candidates are empty; give at least one label")
+        question = Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)
+        decision = self.qwen.decide(text, {"intent": question}, acceptance=self.acceptance)["intent"]
+        return Intent(
+            label=decision.option,
+            probability=decision.probability,
+            probabilities=dict(decision.probabilities),
+            accepted=decision.accepted,
+        )

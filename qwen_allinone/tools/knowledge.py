@@ -1,0 +1,74 @@
+"""Knowledge answers: from retrieved passages only, with their sources, or a plain no."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from langchain_core.documents import Document
+from langchain_core.runnables import Runnable
+from pydantic import Field
+
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.tools.sentences import split_sentences
+from qwen_allinone.tools.summary import sentence_scores
+from qwen_allinone.tools.tool import QwenTool, Result, TextInput
+
+_PROMPT = PromptFile.load("qwen_allinone.tools", "knowledge")
+
+
+class KnowledgeAnswer(Result):
+    """An answer and where it stands."""
+
+    text: str
+    found: bool
+    """False: no passage fits the question, and the text says so."""
+    sources: tuple[str, ...]
+    """Where the passages behind the answer come from, the best first."""
+    passages: tuple[str, ...]
+    """Those passages."""
+
+    def __str__(self) -> str:
+        return f"{self.text} [{', '.join(self.sources)}]" if self.sources else self.text
+
+
+class KnowledgeTool(QwenTool):
+    """Answers a question from what a retriever finds.
+
+    A model that writes well is given the passages; otherwise the one sentence is picked that answers most surely.
+    """
+
+    name: str = "knowledge"
+    description: str = "Answer a question from the knowledge base, with sources."
+    args_schema: Any = TextInput
+    retriever: Runnable[str, list[Document]] = Field(exclude=True)
+    max_new_tokens: int = 200
+
+    def __init__(self, qwen: SharedQwen, *, retriever: Runnable[str, list[Document]], **fields: Any) -> None:
+        super().__init__(qwen, retriever=retriever, **fields)
+
+    def _run(self, text: str) -> KnowledgeAnswer:
+        documents = self.retriever.invoke(text)
+        if not documents:
+            nothing = _PROMPT.render(language_of(text), "nothing")
+            return KnowledgeAnswer(text=nothing, found=False, sources=(), passages=())
+        if self.qwen.capabilities.summary == "written":
+            return _answer(self._written(text, documents), documents)
+        return self._extracted(text, documents)
+
+    def _written(self, text: str, documents: Sequence[Document]) -> str:
+        passages = "\n\n".join(document.page_content for document in documents)
+        notes = _PROMPT.render(language_of(text), "write", passages=passages)
+        return self.qwen.write(text, notes=notes, max_new_tokens=self.max_new_tokens).text.strip()
+
+    def _extracted(self, text: str, documents: Sequence[Document]) -> KnowledgeAnswer:
+        found = [(sentence, document) for document in documents for sentence in split_sentences(document.page_content)]
+        scores = list(sentence_scores(self.qwen, text, [sentence for sentence, _ in found], _PROMPT))
+        sentence, document = found[max(range(len(found)), key=scores.__getitem__)]
+        return _answer(sentence, [document])
+
+
+def _answer(text: str, documents: Sequence[Document]) -> KnowledgeAnswer:
+    sources = dict.fromkeys(str(document.metadata.get("source", "?")) for document in documents)
+    passages = tuple(document.page_content for document in documents)
+    return KnowledgeAnswer(text=text, found=True, sources=tuple(sources), passages=passages)

@@ -1,0 +1,75 @@
+"""Mood: positive or negative with its probability, and how strong it is."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field
+
+from qwen_allinone.model import Choice, Decision, Question, Score
+from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.tools.tool import QwenTool, Result, TextInput
+
+_PROMPT = PromptFile.load("qwen_allinone.tools", "sentiment")
+
+Polarity = Literal["positive", "negative"]
+
+
+class Sentiment(Result):
+    """The mood of a text."""
+
+    label: str
+    """正面 or 负面 for a Chinese text, positive or negative for an English one."""
+    polarity: Polarity
+    probability: float = Field(ge=0, le=1)
+    """Of the label."""
+    intensity: float = Field(ge=1, le=5)
+    """Expected strength, from 1 (no feeling) to 5 (very strong)."""
+
+    @classmethod
+    def of(cls, mood: Decision, intensity: Decision) -> "Sentiment":
+        """Put the answers to the two questions together."""
+        positive = mood.option == next(iter(mood.probabilities))
+        return cls(
+            label=mood.option,
+            polarity="positive" if positive else "negative",
+            probability=mood.probability,
+            intensity=intensity.level + 1,
+        )
+
+    def __str__(self) -> str:
+        face = "😄" if self.polarity == "positive" else "😟"
+        return f"{face} {self.label} {self.probability:.2f}"
+
+
+def mood_question(language: Language) -> Choice:
+    """Positive (listed first) or negative."""
+    return Choice(
+        instructions=_PROMPT.render(language, "instructions"),
+        criteria={
+            str(_PROMPT.entry(language, pole)): _PROMPT.render(language, f"{pole}_description")
+            for pole in ("positive", "negative")
+        },
+    )
+
+
+def intensity_question(language: Language) -> Score:
+    """How strong the mood is, in five levels."""
+    return Score(instructions=_PROMPT.render(language, "intensity"), criteria=list(_PROMPT.entry(language, "levels")))
+
+
+class SentimentTool(QwenTool):
+    """Decides the mood of a text."""
+
+    name: str = "sentiment"
+    description: str = "Decide whether the mood of a text is positive or negative, how surely, and how strong it is."
+    args_schema: Any = TextInput
+
+    @staticmethod
+    def questions(text: str) -> Mapping[str, Question]:
+        """What is asked about the text; ``Sentiment.of`` puts the two answers together."""
+        language = language_of(text)
+        return {"mood": mood_question(language), "intensity": intensity_question(language)}
+
+    def _run(self, text: str) -> Sentiment:
+        return Sentiment.of(**self.qwen.decide(text, self.questions(text)))

@@ -1,0 +1,90 @@
+"""Summary: written by a model that writes well, else the text's own sentences that carry the gist."""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+from pydantic import Field
+
+from qwen_allinone.model import Noul, SharedQwen
+from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.tools.passages import split_for_reading
+from qwen_allinone.tools.sentences import split_sentences
+from qwen_allinone.tools.tool import QwenTool, Result, TextInput
+
+_PROMPT = PromptFile.load("qwen_allinone.tools", "summary")
+_AT_ONCE = 16
+_REQUEST = re.compile(r"^[^:：。.!?！？\n]{0,40}[:：]\s*(?=\S)")
+
+
+class Summary(Result):
+    """The gist of a text."""
+
+    text: str
+    method: Literal["written", "extractive"]
+    """Whether the model wrote it, or picked it from the text."""
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class SummaryTool(QwenTool):
+    """Shortens a text of any length, by map and reduce where it exceeds what the model reads at once."""
+
+    name: str = "summary"
+    description: str = "Give the gist of a text in one or two sentences."
+    args_schema: Any = TextInput
+    max_sentences: int = Field(default=2, ge=1)
+    max_new_tokens: int = 160
+
+    def _run(self, text: str) -> Summary:
+        passage = _REQUEST.sub("", text.strip(), count=1)
+        if self.qwen.capabilities.summary == "written":
+            return Summary(text=self._written(passage), method="written")
+        return Summary(text=_joined(self._extract(passage)), method="extractive")
+
+    def _written(self, text: str) -> str:
+        pieces = split_for_reading(self.qwen, text)
+        notes = _PROMPT.render(language_of(text), "write")
+        summaries = [
+            self.qwen.write(piece, notes=notes, max_new_tokens=self.max_new_tokens).text.strip() for piece in pieces
+        ]
+        joined = "\n".join(summaries)
+        shrank = len(joined) < len(text)
+        return summaries[0] if len(pieces) == 1 else self._written(joined) if shrank else joined
+
+    def _extract(self, text: str) -> list[str]:
+        pieces = split_for_reading(self.qwen, text)
+        if len(pieces) == 1:
+            return self._best(text, self.max_sentences)
+        kept = [sentence for piece in pieces for sentence in self._best(piece, 1)]
+        shorter = _joined(kept)
+        return self._extract(shorter) if len(shorter) < len(text) else kept[: self.max_sentences]
+
+    def _best(self, text: str, count: int) -> list[str]:
+        """The sentences most surely carrying the gist, in the text's own order."""
+        sentences = split_sentences(text)
+        if len(sentences) <= count:
+            return sentences
+        scores = list(sentence_scores(self.qwen, text, sentences, _PROMPT))
+        best = sorted(range(len(sentences)), key=lambda index: -scores[index])[:count]
+        return [sentences[index] for index in sorted(best)]
+
+
+def sentence_scores(qwen: SharedQwen, text: str, sentences: Sequence[str], prompt: PromptFile) -> Iterator[float]:
+    """Probability of yes to the prompt's question about each sentence, all from one reading of the text."""
+    language = language_of(text)
+    for start in range(0, len(sentences), _AT_ONCE):
+        questions = {
+            str(index): Noul(instructions=prompt.render(language, "sentence", sentence=qwen.excerpt(sentence).text))
+            for index, sentence in enumerate(sentences[start : start + _AT_ONCE])
+        }
+        yield from (decision.probabilities["yes"] for decision in qwen.decide(text, questions).values())
+
+
+def _joined(sentences: Sequence[str]) -> str:
+    return "".join(
+        sentence if language_of(sentence) == "zh" or index == 0 else f" {sentence}"
+        for index, sentence in enumerate(sentences)
+    )

@@ -1,0 +1,111 @@
+"""``python -m training --data DIR``: train the bundled model, tokenizer included."""
+
+import json
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from qwen_allinone.eval.labelled_set import LabelledSet
+from qwen_allinone.eval.overlap import overlapping
+from qwen_allinone.model.capabilities import Capabilities
+from qwen_allinone.model.chatml import ChatML
+from qwen_allinone.model.loading import bundled_folder
+from qwen_allinone.model.shared import SharedQwen
+from qwen_allinone.router.question import route_question
+from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.tools.sentiment import mood_question
+from training import embeddings, tokenizer
+from training.lessons import Teacher
+from training.sources import Item, Source, hold_out, shared, texts_of, written
+from training.train import SIZES, new_model, train
+
+_VALIDATION_SHARE = 0.04
+
+
+def main(
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the public data sets; without it, the written examples only.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the model goes; by default into the package.")] = None,
+    size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "small",
+    tokens: Annotated[int | None, typer.Option(help="Train on this many tokens instead of the size's own.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 2,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
+    """Train tokenizer and model, and write them in the form in which they ship."""
+    torch.set_num_threads(threads)
+    folder = out or bundled_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    shape = SIZES[size] if tokens is None else replace(SIZES[size], tokens=tokens)
+    examples, held = hold_out(written(), _VALIDATION_SHARE)
+    sources = _without_evaluation_rows([*examples, *(shared(data) if data else [])])
+    _say({"rows": {source.name: len(source.items) for source in sources}, "held out": len(held)})
+
+    texts = list(texts_of(sources))
+    random.Random(seed).shuffle(texts)
+    tokens_of = tokenizer.save(tokenizer.train(texts, size=shape.vocabulary), folder, window=shape.window)
+    chat = ChatML(tokens_of)
+    vectors = embeddings.from_cooccurrence(
+        (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, seed=seed
+    )
+    torch.manual_seed(seed)
+    model = new_model(shape, shape.vocabulary, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
+    _say({"parameters": sum(weight.numel() for weight in model.parameters()), "tokens in texts": sum(map(len, texts))})
+
+    capabilities = Capabilities(layout="text_first", summary="extractive", reading_tokens=256)
+    qwen = SharedQwen(model, tokens_of, name="in training", capabilities=capabilities)
+    replies = [item for source in sources for item in source.items if item.reply is not None]
+    teacher = Teacher(chat, replies, text_tokens=160)
+    train(
+        model,
+        teacher,
+        sources,
+        shape,
+        seed=seed,
+        log=lambda line: print(line, flush=True),
+        check=lambda: json.dumps(_accuracy(qwen, held), ensure_ascii=False),
+    )
+    _say(_accuracy(qwen, held))
+    model.half().save_pretrained(folder, safe_serialization=True)
+    (folder / "capabilities.json").write_text(capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+def _without_evaluation_rows(sources: Sequence[Source]) -> list[Source]:
+    """Drop every row that shares a run of words with a row of the shipped evaluation sets."""
+    rows = [row for name in ("sentiment", "routes") for row in LabelledSet.shipped(name).rows]
+    kept = []
+    for source in sources:
+        texts = [item.text for item in source.items]
+        replies = [item.reply or "" for item in source.items]
+        dropped = {overlap.index for column in (texts, replies) for overlap in overlapping(rows, column)}
+        items = [item for index, item in enumerate(source.items) if index not in dropped]
+        kept.append(Source(source.name, source.share, items))
+    return [source for source in kept if source.items]
+
+
+def _accuracy(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
+    """Share of held-out written rows decided rightly, per question and language."""
+    qwen.forget()
+    tallies: dict[str, list[bool]] = {}
+    for item in held:
+        if item.source == "inputs":
+            route = qwen.decide(item.text, {"route": route_question(shipped_routes(), item.language)})["route"]
+            tallies.setdefault(f"route {item.language}", []).append(route.option in item.routes)
+        if item.mood in ("positive", "negative"):
+            mood = qwen.decide(item.text, {"mood": mood_question(item.language)})["mood"]
+            positive = mood.option == next(iter(mood.probabilities))
+            tallies.setdefault(f"mood {item.language}", []).append(positive == (item.mood == "positive"))
+    return {name: f"{sum(hits) / len(hits):.3f} of {len(hits)}" for name, hits in sorted(tallies.items())}
+
+
+def _say(value: object) -> None:
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,239 @@
+"""From a labelled text to what the model sees: the toolkit's prompts and paraphrases of them, with their answers."""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qwen_allinone.model.branches import Branch
+from qwen_allinone.model.chatml import ChatML, Message
+from qwen_allinone.model.language import Language
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.questions import Choice, Noul, Question, Score, render_question
+from qwen_allinone.router.route import shipped_routes
+from training.sources import Item
+
+_PARAPHRASES: dict[str, dict[str, Any]] = yaml.safe_load(
+    (Path(__file__).parent / "paraphrases.yaml").read_text(encoding="utf-8")
+)
+_PERSONA = PromptFile.load("qwen_allinone.model", "persona")
+_ROUTE = PromptFile.load("qwen_allinone.router", "route")
+_TOOLS = {
+    name: PromptFile.load("qwen_allinone.tools", name)
+    for name in ("sentiment", "intent", "chat", "summary", "keywords", "knowledge")
+}
+_LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
+
+Answer = Mapping[str, float]
+"""Share of each option in what the model should answer."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One text with its branches."""
+
+    prefix: tuple[int, ...]
+    branches: tuple[Branch, ...]
+    answers: tuple[tuple[float, ...], ...]
+    """Per branch, per leaf: its share. A branch with a single leaf teaches the leaf's words (a reply)."""
+
+
+class Teacher:
+    """Draws lessons; each time a text comes round, its questions are worded, ordered and chosen anew."""
+
+    def __init__(self, chat: ChatML, replies: Sequence[Item], *, text_tokens: int) -> None:
+        self._chat = chat
+        self._replies = replies
+        self._text_tokens = text_tokens
+
+    def lesson(self, item: Item, rng: random.Random, *, limit: int = 4) -> Lesson | None:
+        """The text with up to ``limit`` of its questions; None if nothing can be asked of it."""
+        language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
+        asked = self._questions(item, language, rng)
+        rng.shuffle(asked)
+        branches, answers = [], []
+        for question, answer in asked[:limit]:
+            order = None
+            if question.type == "choice" and rng.random() < 0.6:
+                order = rng.sample(range(len(question.criteria)), len(question.criteria))
+            rendered = render_question(question, language, order=order)
+            leaves = [(*self._chat.encode(words), self._chat.end_of_turn) for words in rendered.options.values()]
+            branches.append(Branch(self._stem(rendered.text), tuple(leaves)))
+            answers.append(tuple(answer.get(option, 0.0) for option in rendered.options))
+        if item.reply is not None:
+            branches.append(self._reply(item, language, rng))
+            answers.append((1.0,))
+        if not branches:
+            return None
+        return Lesson(tuple(self._prefix(item, language, rng)), tuple(branches), tuple(answers))
+
+    def _prefix(self, item: Item, language: Language, rng: random.Random) -> list[int]:
+        history: list[Message] = []
+        if item.reply is not None and rng.random() < 0.15:
+            before = rng.choice(self._replies)
+            history = [Message("user", before.text), Message("assistant", before.reply or "")]
+        text = self._chat.decode(self._chat.encode(_roughened(item, rng))[: self._text_tokens]).rstrip("\ufffd")
+        persona = Message("system", _PERSONA.render(language, "persona"))
+        return self._chat.turns([persona, *history, Message("user", text)])
+
+    def _stem(self, words: str) -> tuple[int, ...]:
+        return (*self._chat.turn(Message("system", words)), *self._chat.opening())
+
+    def _reply(self, item: Item, language: Language, rng: random.Random) -> Branch:
+        notes = []
+        if item.mood == "negative" and rng.random() < 0.8:
+            notes.append(_TOOLS["chat"].render(language, "soothe"))
+        memories = [item.memory] if item.memory else []
+        if item.memory or rng.random() < 0.15:
+            others = [each.memory for each in rng.sample(list(self._replies), 8) if each.memory]
+            memories += [memory for memory in others if memory[:4] != item.memory[:4]][: rng.choice((0, 1, 2))]
+            rng.shuffle(memories)
+        if memories:
+            lines = "\n".join(f"- {memory}" for memory in memories)
+            notes.append(_TOOLS["chat"].render(language, "memories", memories=lines))
+        stem = self._stem("\n".join(notes)) if notes else tuple(self._chat.opening())
+        return Branch(stem, ((*self._chat.encode(item.reply or ""), self._chat.end_of_turn),))
+
+    def _questions(self, item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+        asked: list[tuple[Question, Answer]] = []
+        if item.routes:
+            asked.append(_route(item, language, rng))
+        if item.mood is not None:
+            asked.append(_mood(item, language, rng))
+        if item.grade is not None and rng.random() < 0.5:
+            asked.append(_intensity(item, language, rng))
+        if rng.random() < 0.35:
+            asked += _yes_or_no(item, language, rng)
+        if item.intent is not None:
+            asked += _intent(item, language, rng)
+        if item.sentences:
+            asked += _sentences(item, language, rng)
+        if item.spans:
+            asked += _keywords(item, language, rng)
+        return asked
+
+
+def _roughened(item: Item, rng: random.Random) -> str:
+    """Small changes that do not change the meaning: no full stop, lower case, doubled marks."""
+    text = item.text
+    if rng.random() < 0.25:
+        text = text.rstrip("。.!！")
+    if item.language == "en" and rng.random() < 0.2:
+        text = text.lower()
+    return text or item.text
+
+
+def _wording(language: Language, kind: str, shipped: str, rng: random.Random) -> str:
+    return shipped if rng.random() < 0.6 else str(rng.choice(_PARAPHRASES[language][kind]))
+
+
+def _route(item: Item, language: Language, rng: random.Random) -> tuple[Question, Answer]:
+    words = _PARAPHRASES[language]
+    names = {route.name: route.name for route in shipped_routes()}
+    criteria: dict[str, Any] = {route.name: route.description[language] for route in shipped_routes()}
+    if rng.random() < 0.3:
+        names = {name: rng.choice(words["route_labels"][name]) for name in names}
+    if rng.random() < 0.3:
+        criteria = {name: rng.choice(words["route_descriptions"][name]) for name in criteria}
+    if rng.random() < 0.1:
+        criteria = dict.fromkeys(criteria)
+    if rng.random() < 0.15:
+        dropped = rng.choice([name for name in names if name not in item.routes])
+        del names[dropped]
+    named = {names[name]: criteria[name] for name in names}
+    if rng.random() < 0.15:
+        other = rng.choice(list(words["other_routes"]))
+        named[other] = words["other_routes"][other]
+    instructions = _wording(language, "route", _ROUTE.render(language, "instructions"), rng)
+    share = 1 / len(item.routes)
+    return Choice(instructions=instructions, criteria=named), {names[route]: share for route in item.routes}
+
+
+def _mood(item: Item, language: Language, rng: random.Random) -> tuple[Question, Answer]:
+    prompt = _TOOLS["sentiment"]
+    positive, negative = prompt.entry(language, "positive"), prompt.entry(language, "negative")
+    criteria: dict[str, Any] = {
+        positive: prompt.entry(language, "positive_description"),
+        negative: prompt.entry(language, "negative_description"),
+    }
+    if rng.random() < 0.3:
+        positive, negative = rng.choice(_PARAPHRASES[language]["mood_labels"])
+        criteria = {positive: None, negative: None}
+    instructions = _wording(language, "mood", prompt.render(language, "instructions"), rng)
+    share = {"positive": 1.0, "neutral": 0.5, "negative": 0.0}[item.mood or "neutral"]
+    return Choice(instructions=instructions, criteria=criteria), {positive: share, negative: 1 - share}
+
+
+def _intensity(item: Item, language: Language, rng: random.Random) -> tuple[Question, Answer]:
+    prompt = _TOOLS["sentiment"]
+    instructions = _wording(language, "intensity", prompt.render(language, "intensity"), rng)
+    shares = _LEVELS[item.grade or 0]
+    question = Score(instructions=instructions, criteria=prompt.entry(language, "levels"))
+    return question, {str(level): share for level, share in enumerate(shares)}
+
+
+def _yes_or_no(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+    known: list[tuple[str, bool]] = []
+    if item.mood is not None:
+        known += [("complaint", item.mood == "negative"), ("praise", item.mood == "positive")]
+    if len(item.routes) == 1:
+        known.append(("request", item.routes == ("intent",)))
+    if not known:
+        return []
+    kind, true = rng.choice(known)
+    return [(Noul(instructions=rng.choice(_PARAPHRASES[language][kind])), _yes(true))]
+
+
+def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+    prompt = _TOOLS["intent"]
+    instructions = _wording(language, "intent", prompt.render(language, "instructions"), rng)
+    others = [label for label in item.intents if label != item.intent]
+    labels = [str(item.intent), *rng.sample(others, min(len(others), rng.randint(2, 5)))]
+    rng.shuffle(labels)
+    asked: list[tuple[Question, Answer]] = [
+        (Choice(instructions=instructions, criteria=dict.fromkeys(labels)), {str(item.intent): 1.0})
+    ]
+    if item.default_intent is not None and rng.random() < 0.6:
+        candidates = prompt.entry(language, "candidates")
+        answer = {list(candidates)[item.default_intent]: 1.0}
+        asked.append((Choice(instructions=instructions, criteria=candidates), answer))
+    return asked
+
+
+def _sentences(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+    prompt, paraphrase = ("knowledge", "answer") if "chat" in item.routes else ("summary", "sentence")
+    return [
+        (_asked_about(_TOOLS[prompt], "sentence", paraphrase, {"sentence": sentence}, language, rng), _yes(hit))
+        for sentence, hit in _one_of_each(item.sentences, rng)
+    ]
+
+
+def _keywords(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+    return [
+        (_asked_about(_TOOLS["keywords"], "keyword", "keyword", {"span": span}, language, rng), _yes(hit))
+        for span, hit in _one_of_each(item.spans, rng)
+    ]
+
+
+def _asked_about(
+    prompt: PromptFile, key: str, paraphrase: str, values: dict[str, str], language: Language, rng: random.Random
+) -> Question:
+    if rng.random() < 0.7:
+        return Noul(instructions=prompt.render(language, key, **values))
+    (name, value), *_ = values.items()
+    return Noul(instructions=str(rng.choice(_PARAPHRASES[language][paraphrase])).replace(f"${name}", value))
+
+
+def _one_of_each(marked: Sequence[tuple[str, bool]], rng: random.Random) -> list[tuple[str, bool]]:
+    """One that is meant and one that is not, as far as there are such."""
+    sides = [[each for each in marked if each[1] is wanted] for wanted in (True, False)]
+    return [rng.choice(side) for side in sides if side]
+
+
+@cache
+def _yes(true: bool) -> Answer:
+    return {"yes": float(true), "no": float(not true)}
