@@ -7,7 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from langchain_core.messages import BaseMessage
 from langchain_core.runnables import Runnable
+from pydantic_core import to_jsonable_python
 
 from qwen_allinone import settings
 from qwen_allinone.model import Decision, Message, SharedQwen
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from qwen_allinone.memory import LongTermMemory
 
 _RECALLED = 4
+_SHARE = 4
+"""History and recalled texts may each fill one of this many parts of the context window."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,12 @@ class Turn:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values, for ``json.dumps``."""
-        output = self.output.model_dump() if hasattr(self.output, "model_dump") else self.output
         return {
             "route": self.route,
             "probabilities": dict(self.decision.probabilities),
             "margin": self.decision.margin,
             "sentiment": self.sentiment.model_dump(exclude={"polarity"}),
-            "output": output,
+            "output": to_jsonable_python(self.output, fallback=str),
             "recalled": list(self.recalled),
             "prompt": self.prompt,
             "model": self.model,
@@ -89,11 +92,10 @@ class OpenTurn:
         """The answer piece by piece; a result that is not text comes as one piece."""
         start = time.perf_counter()
         for piece in self.runnable.stream(self.input):
-            if isinstance(piece, str):
-                self.output = (self.output or "") + piece
-            else:
-                self.output = piece
-            yield str(piece)
+            words = str(piece.text) if isinstance(piece, BaseMessage) else piece
+            joins = isinstance(words, str) and isinstance(self.output, str)
+            self.output = self.output + words if joins else words
+            yield str(words)
         if isinstance(self.output, str):
             self.output = self.output.strip()
         self.timings_ms["answer"] = _milliseconds(start)
@@ -174,27 +176,29 @@ class Assistant:
         Args:
             text: the input.
             user: whose memory to recall from.
-            history: earlier turns.
+            history: earlier turns; the oldest are left out where they exceed a quarter of the context window.
             reply_to_opinions: answer an opinion with a reply instead of its mood alone, as a conversation would.
         """
         start = time.perf_counter()
+        history = self._recent(history)
         questions = {"route": self.router.question(text), **SentimentTool.questions(text)}
         decided = self.qwen.decide(text, questions, history=history)
         sentiment = Sentiment.of(decided["mood"], decided["intensity"])
+        decision = self.router.judged(decided["route"])
         timings = {"decide": _milliseconds(start)}
         recalled: tuple[str, ...] = ()
         if user is not None:
             start = time.perf_counter()
             found = self.memory.search(user, text, k=_RECALLED)
-            recalled = tuple(each.text for each in found if each.text != text)
+            recalled = tuple(self._shortened(each.text) for each in found if each.text != text)
             timings["recall"] = _milliseconds(start)
-        route = self.router.chosen(decided["route"]).name
+        route = self.router.chosen(decision).name
         soothe = sentiment.polarity == "negative" and sentiment.probability >= 0.6 and sentiment.intensity >= 2
         return OpenTurn(
             text=text,
             user=user,
             sentiment=sentiment,
-            decision=decided["route"],
+            decision=decision,
             route=route,
             recalled=recalled,
             prompt=ChatTool.notes(language_of(text), memories=recalled, soothe=soothe),
@@ -226,11 +230,28 @@ class Assistant:
 
     def analyze(self, text: str, *, history: Sequence[Message] = ()) -> Analysis:
         """The mood of a text and a reply to it, whatever its route would be."""
+        history = self._recent(history)
         decided = self.qwen.decide(text, SentimentTool.questions(text), history=history)
         sentiment = Sentiment.of(decided["mood"], decided["intensity"])
         soothe = sentiment.polarity == "negative"
         reply = self._chat.invoke({"text": text, "history": list(history), "soothe": soothe})
         return Analysis(sentiment, str(reply))
+
+    def _recent(self, history: Sequence[Message]) -> Sequence[Message]:
+        """The latest turns that leave room for text, questions and reply."""
+        room = self.qwen.context_window // _SHARE
+        count = 0
+        for message in reversed(history):
+            room -= len(self.qwen.chat.turn(message))
+            if room < 0:
+                break
+            count += 1
+        return history[len(history) - count :]
+
+    def _shortened(self, memory: str) -> str:
+        ids = self.qwen.chat.encode(memory)
+        room = self.qwen.context_window // _SHARE // _RECALLED
+        return memory if len(ids) <= room else self.qwen.chat.decode(ids[:room]).rstrip("\ufffd") + "…"
 
 
 def _milliseconds(start: float) -> float:

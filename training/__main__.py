@@ -68,11 +68,18 @@ def main(
         shape,
         seed=seed,
         log=lambda line: print(line, flush=True),
-        check=lambda: json.dumps(_accuracy(qwen, held), ensure_ascii=False),
+        check=lambda: _checkpoint(qwen, held, folder),
     )
-    _say(_accuracy(qwen, held))
-    model.half().save_pretrained(folder, safe_serialization=True)
-    (folder / "capabilities.json").write_text(capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    _say(json.loads(_checkpoint(qwen, held, folder)))
+
+
+def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> str:
+    """Write the model as it is now, in the form in which it ships, and say how well it decides."""
+    accuracy = _accuracy(qwen, held)
+    weights = {name: weight.half() for name, weight in qwen.model.state_dict().items()}
+    qwen.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
+    (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return json.dumps(accuracy, ensure_ascii=False)
 
 
 def _without_evaluation_rows(sources: Sequence[Source]) -> list[Source]:

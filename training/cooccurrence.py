@@ -25,7 +25,8 @@ def token_vectors(tokenizer: Tokenizer, texts: list[str], *, dimension: int, see
     vectors = left * np.sqrt(values)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) + 1e-9
     share = np.bincount(stream[stream >= 0], minlength=size) / max(1, int((stream >= 0).sum()))
-    return (vectors * (_RARITY / (_RARITY + share))[:, None]).astype(np.float32)
+    weighted: Floats = (vectors * (_RARITY / (_RARITY + share))[:, None]).astype(np.float32)
+    return weighted
 
 
 def _stream(tokenizer: Tokenizer, texts: list[str]) -> NDArray[np.int32]:

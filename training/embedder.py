@@ -69,7 +69,8 @@ class TokenTable(torch.nn.Module):
 
     def forward(self) -> torch.Tensor:
         """*Shape:* (tokens, dimension)."""
-        return self.own + torch.sparse.mm(self.shares, self.letters)
+        spread: torch.Tensor = torch.sparse.mm(self.shares, self.letters)
+        return self.own + spread
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def contrast(table: TokenTable, sets: list[EncodedPairs], *, seed: int) -> None:
         right = _texts_of(vectors, [_crop(pairs.right[row], rng) for row in rows])
         loss = _info_nce(left, right, pairs.groups[rows])
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         if step % 100 == 0:
             print(f"step {step}/{steps} loss {loss.item():.3f}", flush=True)
@@ -135,7 +136,7 @@ def recall_at_5(task: SearchTask, score: Callable[[list[str], list[str]], NDArra
 
 def bm25(questions: list[str], passages: list[str]) -> NDArray[np.float64]:
     """BM25 over character bigrams (Chinese) or words (English)."""
-    from rank_bm25 import BM25Okapi
+    from rank_bm25 import BM25Okapi  # type: ignore[import-untyped]
 
     index = BM25Okapi([_terms(passage) for passage in passages])
     return np.array([index.get_scores(_terms(question)) for question in questions])
@@ -184,11 +185,12 @@ def _letter_shares(tokenizer: Tokenizer) -> torch.Tensor:
     numbers: dict[str, int] = {}
     cells: list[tuple[int, int, float]] = []
     for token in range(tokenizer.get_vocab_size()):
-        letters = _letters(decoder.decode([tokenizer.id_to_token(token)]))
+        letters = _letters(decoder.decode([tokenizer.id_to_token(token) or ""]))
         cells += [(token, numbers.setdefault(letter, len(numbers)), 1 / len(letters)) for letter in letters]
     rows, columns, values = zip(*cells, strict=True)
     size = (tokenizer.get_vocab_size(), len(numbers))
-    return torch.sparse_coo_tensor(torch.tensor([rows, columns]), torch.tensor(values), size, check_invariants=True).coalesce()
+    places = torch.tensor([rows, columns])
+    return torch.sparse_coo_tensor(places, torch.tensor(values), size, check_invariants=True).coalesce()
 
 
 def _letters(token: str) -> list[str]:

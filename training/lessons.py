@@ -50,7 +50,7 @@ class Teacher:
         self._replies = replies
         self._text_tokens = text_tokens
 
-    def lesson(self, item: Item, rng: random.Random, *, limit: int = 4) -> Lesson | None:
+    def lesson(self, item: Item, rng: random.Random, *, limit: int = 3) -> Lesson | None:
         """The text with up to ``limit`` of its questions; None if nothing can be asked of it."""
         language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
         asked = self._questions(item, language, rng)
@@ -104,9 +104,9 @@ class Teacher:
             asked.append(_route(item, language, rng))
         if item.mood is not None:
             asked.append(_mood(item, language, rng))
-        if item.grade is not None and rng.random() < 0.5:
+        if item.grade is not None and rng.random() < 0.25:
             asked.append(_intensity(item, language, rng))
-        if rng.random() < 0.35:
+        if rng.random() < 0.2:
             asked += _yes_or_no(item, language, rng)
         if item.intent is not None:
             asked += _intent(item, language, rng)
@@ -139,7 +139,7 @@ def _route(item: Item, language: Language, rng: random.Random) -> tuple[Question
         names = {name: rng.choice(words["route_labels"][name]) for name in names}
     if rng.random() < 0.3:
         criteria = {name: rng.choice(words["route_descriptions"][name]) for name in criteria}
-    if rng.random() < 0.1:
+    if rng.random() < 0.3:
         criteria = dict.fromkeys(criteria)
     if rng.random() < 0.15:
         dropped = rng.choice([name for name in names if name not in item.routes])
@@ -160,7 +160,9 @@ def _mood(item: Item, language: Language, rng: random.Random) -> tuple[Question,
         positive: prompt.entry(language, "positive_description"),
         negative: prompt.entry(language, "negative_description"),
     }
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
+        criteria = {positive: None, negative: None}
+    elif rng.random() < 0.3:
         positive, negative = rng.choice(_PARAPHRASES[language]["mood_labels"])
         criteria = {positive: None, negative: None}
     instructions = _wording(language, "mood", prompt.render(language, "instructions"), rng)
@@ -197,7 +199,7 @@ def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Qu
     asked: list[tuple[Question, Answer]] = [
         (Choice(instructions=instructions, criteria=dict.fromkeys(labels)), {str(item.intent): 1.0})
     ]
-    if item.default_intent is not None and rng.random() < 0.6:
+    if item.default_intent is not None and rng.random() < 0.4:
         candidates = prompt.entry(language, "candidates")
         answer = {list(candidates)[item.default_intent]: 1.0}
         asked.append((Choice(instructions=instructions, criteria=candidates), answer))

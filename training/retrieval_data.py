@@ -147,7 +147,7 @@ def _questions(rows: Rows) -> list[Pair]:
 def _neighbours(texts: list[str], rng: random.Random, count: int) -> list[Pair]:
     """Two sentences of one text, drawn ``count`` times."""
     parts = [(text, _sentences(text)) for text in texts]
-    return [Pair(*rng.sample(some, 2), group=text) for text, some in parts if len(some) > 1 for _ in range(count)]
+    return [_drawn(some, text, rng) for text, some in parts if len(some) > 1 for _ in range(count)]
 
 
 def _spans(texts: list[str], rng: random.Random, count: int) -> list[Pair]:
@@ -163,6 +163,11 @@ def _spans(texts: list[str], rng: random.Random, count: int) -> list[Pair]:
     return pairs
 
 
+def _drawn(texts: list[str], group: str, rng: random.Random) -> Pair:
+    left, right = rng.sample(texts, 2)
+    return Pair(left, right, group)
+
+
 def _turns(rows: Rows) -> list[Pair]:
     return [Pair(a, b, b) for row in rows for a, b in zip(row["dialogue"], row["dialogue"][1:], strict=False)]
 
@@ -172,11 +177,7 @@ def _same_label(rows: Rows, rng: random.Random, count: int) -> list[Pair]:
     for row in rows:
         texts[row["label"]].append(row["text"])
     texts.pop("oos", None)
-    return [
-        Pair(*rng.sample(some, 2), group=label)
-        for label, some in texts.items()
-        for _ in range(min(count, len(some) // 2))
-    ]
+    return [_drawn(some, label, rng) for label, some in texts.items() for _ in range(min(count, len(some) // 2))]
 
 
 def _split_atec(rows: Rows, rng: random.Random) -> tuple[Rows, SearchTask]:

@@ -102,7 +102,7 @@ def shared(data: Path) -> list[Source]:
     for name, share, file, reader in plan:
         path = data / f"{file}.jsonl.gz"
         if path.is_file():
-            rows = [row for row in _rows(path) if row.get("split") != "test"]
+            rows = _without_test_rows(_rows(path))
             sources.append(Source(name, share, [replace(item, source=name) for item in reader(rows)]))
     return sources
 
@@ -225,6 +225,11 @@ def _natural(text: str) -> str:
     """Undo the tokenisation of a corpus: ``it 's fine , really .`` becomes plain text again."""
     text = re.sub(r"\s+('(?:s|t|re|ve|ll|d|m)\b|n't\b)", r"\1", text)
     return re.sub(r"\s+([,.!?;:])", r"\1", text)
+
+
+def _without_test_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave the test split out, unless the set is nothing else."""
+    return [row for row in rows if row.get("split") != "test"] or rows
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:

@@ -66,22 +66,25 @@ class ChatQwen(BaseChatModel):
     ) -> Iterator[ChatGenerationChunk]:
         with self._begin(messages, stop, kwargs) as stream:
             for piece in stream:
-                chunk = ChatGenerationChunk(message=AIMessageChunk(piece))
+                chunk = ChatGenerationChunk(message=AIMessageChunk(content=piece))
                 if run_manager:
                     run_manager.on_llm_new_token(piece, chunk=chunk)
                 yield chunk
             reply = stream.reply
         end = AIMessageChunk(
-            "", usage_metadata=_usage(reply), response_metadata=self._metadata(reply), chunk_position="last"
+            content="", usage_metadata=_usage(reply), response_metadata=self._metadata(reply), chunk_position="last"
         )
         yield ChatGenerationChunk(message=end)
 
     def _begin(self, messages: Sequence[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> ReplyStream:
         unknown = options.keys() - _WRITING - {"thinking"}
+        if not messages:
+            raise InputError("there are no messages to reply to; give at least one")
         if unknown:
             raise InputError(f"unknown arguments {sorted(unknown)}; allowed: {sorted(_WRITING | {'stop', 'thinking'})}")
         settings = {name: getattr(self, name) for name in (*_WRITING, "thinking")} | options
-        return self.qwen.stream_reply([_message(each) for each in messages], stop=tuple(stop or ()), **settings)
+        conversation = self.qwen.chat.with_default_system([_message(each) for each in messages])
+        return self.qwen.stream_reply(conversation, stop=stop or (), **settings)
 
     def _metadata(self, reply: Reply) -> dict[str, Any]:
         return {"model_name": self.qwen.name, "finish_reason": reply.finish_reason}
@@ -92,15 +95,17 @@ def _message(message: BaseMessage) -> Message:
     role = next((role for kind, role in roles.items() if isinstance(message, kind)), None)
     if role is None:
         raise InputError(f"a {message.type!r} message cannot be read; allowed: system, human, ai")
+    if isinstance(message, AIMessage) and message.tool_calls:
+        raise InputError("tool calls cannot be read; allowed: messages of text")
     return Message(role, _text(message))
 
 
 def _text(message: BaseMessage) -> str:
     if isinstance(message.content, str):
         return message.content
-    others = {block["type"] for block in message.content if isinstance(block, dict) and block.get("type") != "text"}
-    if others:
-        raise InputError(f"content blocks of type {sorted(others)} cannot be read; allowed: text")
+    kinds = {str(block.get("type")) for block in message.content if isinstance(block, dict)}
+    if kinds - {"text"}:
+        raise InputError(f"content blocks of type {sorted(kinds - {'text'})} cannot be read; allowed: text")
     return str(message.text)
 
 

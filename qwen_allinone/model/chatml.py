@@ -123,10 +123,13 @@ class ChatML:
 
     def conversation(self, messages: Sequence[Message], *, thinking: bool = False) -> list[int]:
         """All turns, the default system turn where the model's template adds one, and the opening of a reply."""
-        head: list[Message] = []
-        if self.style.default_system is not None and (not messages or messages[0].role != "system"):
-            head = [Message("system", self.style.default_system)]
-        return self.turns([*head, *messages]) + self.opening(thinking=thinking)
+        return self.turns(self.with_default_system(messages)) + self.opening(thinking=thinking)
+
+    def with_default_system(self, messages: Sequence[Message]) -> list[Message]:
+        """The conversation with the system turn that the model's own template puts before one without."""
+        if self.style.default_system is None or (messages and messages[0].role == "system"):
+            return list(messages)
+        return [Message("system", self.style.default_system), *messages]
 
 
 def _template_text(tokenizer: "PreTrainedTokenizerBase") -> str | None:

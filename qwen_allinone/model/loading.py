@@ -4,9 +4,9 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.errors import ModelNotFoundError
+from qwen_allinone.errors import InputError, ModelNotFoundError
 from qwen_allinone.model.capabilities import Capabilities
 
 if TYPE_CHECKING:
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 BUNDLED = "bundled"
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
-_ALLOWED = "allowed: 'bundled', a folder with config.json, tokenizer.json and *.safetensors, or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"
+_ALLOWED = (
+    "allowed: 'bundled', a folder with config.json, tokenizer.json and *.safetensors, "
+    "or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"
+)
 
 
 @dataclass(frozen=True)
@@ -41,9 +44,8 @@ def resolve(name: str) -> str:
     """
     if name == BUNDLED:
         return str(_checked_folder(bundled_folder(), name))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return str(_checked_folder(folder.resolve(), name))
+    if (folder := _folder(name)) is not None:
+        return str(_checked_folder(folder, name))
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return name
     raise ModelNotFoundError(f"no model {name!r}; {_ALLOWED}")
@@ -58,28 +60,46 @@ def load(name: str, *, device: str) -> LoadedModel:
 
     Raises:
         ModelNotFoundError: nothing can be loaded from there, or parts of the weights are missing.
+        InputError: there is no such device.
     """
     import torch
-    from huggingface_hub.errors import HfHubHTTPError
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-        model, report = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=torch.float32 if device == "cpu" else torch.bfloat16,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, HfHubHTTPError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelNotFoundError(f"model {name!r} cannot be loaded: {reason}; {_ALLOWED}") from error
+        model, report = loaded
+    except Exception as error:  # a broken file makes the libraries raise nearly anything
+        raise ModelNotFoundError(f"model {name!r} cannot be loaded: {_first_line(error)}; {_ALLOWED}") from error
     if report["missing_keys"]:
         raise ModelNotFoundError(f"model {name!r} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}, ...")
+    rows = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ModelNotFoundError(f"model {name!r} has a tokenizer of {len(tokenizer)} tokens for weights of {rows}")
+    try:
+        model = model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(f"device {device!r} cannot be used: {_first_line(error)}; 'cpu' always can") from error
     capabilities = Capabilities.of_folder(Path(name)) if Path(name).is_dir() else Capabilities()
-    return LoadedModel(name, model.to(device).eval(), tokenizer, capabilities)
+    return LoadedModel(name, model, tokenizer, capabilities)
+
+
+def _folder(name: str) -> Path | None:
+    try:
+        folder = Path(name).expanduser()
+        return folder.resolve() if folder.is_dir() else None
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a null byte
+        return None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _checked_folder(folder: Path, name: str) -> Path:

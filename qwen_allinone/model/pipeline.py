@@ -43,11 +43,15 @@ class QwenPipeline(TextGenerationPipeline):
         encode: Callable[[Sequence[Message]], list[int]],
         lock: RLock,
     ) -> None:
-        super().__init__(model=model, tokenizer=tokenizer, device=model.device, task="text-generation")
+        super().__init__(  # type: ignore[no-untyped-call]
+            model=model, tokenizer=tokenizer, device=model.device, task="text-generation"
+        )
         self._encode = encode
         self._lock = lock
 
-    def preprocess(self, prompt_text: "TokenPrompt | Chat | str", prefix: str = "", **_: Any) -> BatchEncoding:
+    def preprocess(  # type: ignore[override]
+        self, prompt_text: "TokenPrompt | Chat | str", prefix: str = "", **_: Any
+    ) -> BatchEncoding:
         """Token ids as tensors. *Shape:* (1, seq_len).
 
         Raises:
@@ -70,16 +74,18 @@ class QwenPipeline(TextGenerationPipeline):
         encoding["prompt_text"] = prompt_text
         return encoding
 
-    def postprocess(
+    def postprocess(  # type: ignore[override]
         self, model_outputs: Any, return_type: ReturnType = ReturnType.NEW_TEXT, **options: Any
     ) -> list[dict[str, Any]]:
         """What was written, without the prompt unless ``return_full_text=True`` was asked for."""
-        records: list[dict[str, Any]] = super().postprocess(model_outputs, return_type=return_type, **options)
+        records: list[dict[str, Any]] = super().postprocess(  # type: ignore[no-untyped-call]
+            model_outputs, return_type=return_type, **options
+        )
         return records
 
-    def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:
+    def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:  # type: ignore[override]
         with self._lock:
-            return super()._forward(model_inputs, **generate_kwargs)
+            return super()._forward(model_inputs, **generate_kwargs)  # type: ignore[no-untyped-call]
 
 
 def _message(turn: Mapping[str, Any]) -> Message:

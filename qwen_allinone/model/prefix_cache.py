@@ -91,7 +91,7 @@ def as_dynamic_cache(states: KeyValues | None) -> "DynamicCache":
 def states_of(cache: "DynamicCache", length: int) -> KeyValues:
     """Copies of the first ``length`` positions of a transformers cache."""
     return tuple(
-        (layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone())  # type: ignore[union-attr]
+        (layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone())  # type: ignore[index]
         for layer in cache.layers
     )
 

@@ -80,7 +80,9 @@ class SharedQwen:
         self._lock = RLock()
         self._priors: dict[str, tuple[tuple[float, ...], ...]] = {}
         stops = self.chat.stop_ids
-        model.generation_config = GenerationConfig(eos_token_id=list(stops), pad_token_id=stops[-1])
+        model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
+            eos_token_id=list(stops), pad_token_id=stops[-1]
+        )
         self.pipeline = QwenPipeline(model, tokenizer, self.chat.conversation, self._lock)
         self._scorer = Scorer(model, self._cache)
         self._writer = Writer(self.pipeline, self.chat, self._scorer, window=self.context_window, lock=self._lock)

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
+from inspect import GEN_RUNNING, getgeneratorstate
 from math import inf
 from queue import SimpleQueue
 from threading import Event, RLock, Thread
@@ -53,7 +54,7 @@ class Writing:
     """Texts at which the reply ends; they are not part of it."""
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_new_tokens or not 0 <= self.min_new_tokens <= self.max_new_tokens:
+        if self.max_new_tokens < 1 or not 0 <= self.min_new_tokens <= self.max_new_tokens:
             raise InputError(
                 f"max_new_tokens must be at least 1 and min_new_tokens between 0 and it; "
                 f"given {self.max_new_tokens} and {self.min_new_tokens}"
@@ -99,7 +100,7 @@ class ReplyStream(Iterator[str]):
     def close(self) -> None:
         """Stop the generation, if it still runs, and wait for it to end; a thread that reads on sees the end too."""
         self._pieces.cancelled.set()
-        if not self._iterator.gi_running:
+        if getgeneratorstate(self._iterator) != GEN_RUNNING:
             self._iterator.close()
 
     @property
@@ -144,7 +145,7 @@ class Writer:
                 return
             if writing.seed is not None:
                 torch.manual_seed(writing.seed)
-            self._pipeline(
+            self._pipeline(  # type: ignore[call-overload]
                 TokenPrompt(prompt),
                 generation_config=self._config(writing, pieces.limit),
                 past_key_values=self._past(prompt[: pieces.branch_point]),
@@ -160,7 +161,7 @@ class Writer:
 
     def _config(self, writing: Writing, limit: int) -> GenerationConfig:
         sampled = {"temperature": writing.temperature, "top_p": writing.top_p, "top_k": 0}  # top_k is 50 if left out
-        return GenerationConfig(
+        return GenerationConfig(  # type: ignore[no-untyped-call]
             max_new_tokens=limit,
             min_new_tokens=writing.min_new_tokens or None,
             do_sample=writing.temperature > 0,
@@ -171,15 +172,15 @@ class Writer:
         )
 
 
-class _Cancelled(StoppingCriteria):  # type: ignore[misc]
+class _Cancelled(StoppingCriteria):
     def __init__(self, event: Event) -> None:
         self._event = event
 
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:  # noqa: ARG002
         return torch.full((input_ids.shape[0],), self._event.is_set(), device=input_ids.device)
 
 
-class _Pieces(BaseStreamer):  # type: ignore[misc]
+class _Pieces(BaseStreamer):
     """One running generation: token ids in from its thread, pieces of text out to the consumer."""
 
     def __init__(

@@ -14,5 +14,5 @@ def route_question(routes: Sequence[Route], language: Language) -> Choice:
     """Which of the routes should handle the input, by their names and descriptions."""
     return Choice(
         instructions=_PROMPT.render(language, "instructions"),
-        criteria={route.name: route.description[language] for route in routes},
+        criteria={route.name: route.described(language) for route in routes},
     )

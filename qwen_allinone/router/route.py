@@ -1,7 +1,7 @@
 """A route: a named prompt, what it is for, and the Runnable behind it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -31,6 +31,13 @@ class _RouteFile(BaseModel):
             raise ValueError("must be one line without surrounding white space")
         return value
 
+    @field_validator("description")
+    @classmethod
+    def _not_blank(cls, value: dict[Language, str]) -> dict[Language, str]:
+        if not all(words.strip() for words in value.values()):
+            raise ValueError("must not be blank")
+        return value
+
 
 @dataclass(frozen=True)
 class Route:
@@ -41,7 +48,11 @@ class Route:
     """In plain words, per language: which inputs belong here."""
     runnable: str
     """Name under which the Runnable behind it is registered."""
-    examples: Mapping[Language, Sequence[str]]
+    examples: Mapping[Language, Sequence[str]] = field(default_factory=dict)
+
+    def described(self, language: Language) -> str | None:
+        """The description in that language, or in the other one where there is only that; None: there is none."""
+        return self.description.get(language, next(iter(self.description.values()), None))
 
     @classmethod
     def of_file(cls, path: Path | Traversable) -> "Route":
@@ -57,11 +68,11 @@ class Route:
             parsed = _RouteFile.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
-            field = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise PromptFileError(f"route file {path}: {field}: {first['msg']}; see docs/routes.md") from error
+            where = ".".join(str(part) for part in first["loc"]) or "the file"
+            raise PromptFileError(f"route file {path}: {where}: {first['msg']}; see docs/routes.md") from error
         except UnicodeDecodeError as error:
             raise PromptFileError(f"route file {path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # impossible dates are ValueErrors
             reason = " ".join(str(error).split())
             raise PromptFileError(f"route file {path} cannot be read: {reason}") from error
         words = parsed.description

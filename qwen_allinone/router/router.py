@@ -1,14 +1,14 @@
 """The Runnable that decides which prompt fits an input, and dispatches to the Runnable behind it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
 
 from langchain_core.runnables import Runnable, RunnableConfig
-from langchain_core.runnables.config import ensure_config
+from langchain_core.runnables.config import run_in_executor
 
-from qwen_allinone.errors import UnknownRouteError
+from qwen_allinone.errors import InputError, UnknownRouteError
 from qwen_allinone.model import Acceptance, Choice, Decision, Message, SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.router.question import route_question
@@ -29,6 +29,7 @@ class PromptRouter(Runnable[Any, Routed]):
     """Decides by the shared model; deciding and dispatching are separate methods.
 
     An input is a text, or a mapping with the text under ``"text"`` that is handed to the route's Runnable as it is.
+    Config and further keyword arguments reach that Runnable too.
 
     Args:
         qwen: the shared model.
@@ -121,6 +122,10 @@ class PromptRouter(Runnable[Any, Routed]):
         """The route that a decision leads to."""
         return self.route(self._fallback if self._fallback and not decision.accepted else decision.option)
 
+    def judged(self, decision: Decision) -> Decision:
+        """The same decision, accepted or not by this router's bounds: for a ``question`` that was asked elsewhere."""
+        return Decision.of(decision.probabilities, self._acceptance)
+
     def runnable(self, name: str) -> Runnable[Any, Any]:
         """What stands behind a route.
 
@@ -129,26 +134,65 @@ class PromptRouter(Runnable[Any, Routed]):
         """
         return self._runnables[self.route(name).runnable]
 
-    def dispatch(self, input: Any, decision: Decision, config: RunnableConfig | None = None) -> Routed:
+    def dispatch(self, input: Any, decision: Decision, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
         """Run the route that a decision leads to."""
         route = self.chosen(decision)
-        return Routed(decision, route.name, self.runnable(route.name).invoke(input, config))
+        return Routed(decision, route.name, self.runnable(route.name).invoke(input, config, **kwargs))
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Routed:
-        """Decide, then dispatch."""
-        return self._call_with_config(self._decide_and_dispatch, input, config, run_type="chain")
+    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
+        """Decide, then dispatch.
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Iterator[Routed]:
+        Raises:
+            InputError: the input is neither a text nor a mapping with one under ``"text"``.
+            EmptyTextError: the text is blank.
+        """
+        return self._call_with_config(self._decide_and_dispatch, input, config, run_type="chain", **kwargs)
+
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
+        """Decide in a thread, then await the route's Runnable."""
+        return await self._acall_with_config(self._decide_and_adispatch, input, config, run_type="chain", **kwargs)
+
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Routed]:
         """Decide, then pass on what the route's Runnable streams, each piece with the decision."""
-        config = ensure_config(config)
-        decision = self.decide(_text(input))
-        route = self.chosen(decision)
-        for piece in self.runnable(route.name).stream(input, config):
-            yield Routed(decision, route.name, piece)
+        yield from self._transform_stream_with_config(iter([input]), self._pieces, config, run_type="chain", **kwargs)
 
-    def _decide_and_dispatch(self, input: Any, config: RunnableConfig) -> Routed:
-        return self.dispatch(input, self.decide(_text(input)), config)
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Routed]:
+        """The same without blocking the event loop."""
+
+        async def inputs() -> AsyncIterator[Any]:
+            yield input
+
+        pieces = self._atransform_stream_with_config(inputs(), self._apieces, config, run_type="chain", **kwargs)
+        async for piece in pieces:
+            yield piece
+
+    def _decide_and_dispatch(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Routed:
+        return self.dispatch(input, self.decide(_text(input)), config, **kwargs)
+
+    async def _decide_and_adispatch(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Routed:
+        decision = await run_in_executor(config, self.decide, _text(input))
+        route = self.chosen(decision)
+        return Routed(decision, route.name, await self.runnable(route.name).ainvoke(input, config, **kwargs))
+
+    def _pieces(self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any) -> Iterator[Routed]:
+        for input in inputs:
+            decision = self.decide(_text(input))
+            route = self.chosen(decision)
+            for piece in self.runnable(route.name).stream(input, config, **kwargs):
+                yield Routed(decision, route.name, piece)
+
+    async def _apieces(
+        self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[Routed]:
+        async for input in inputs:
+            decision = await run_in_executor(config, self.decide, _text(input))
+            route = self.chosen(decision)
+            async for piece in self.runnable(route.name).astream(input, config, **kwargs):
+                yield Routed(decision, route.name, piece)
 
 
 def _text(input: Any) -> str:
-    return str(input["text"]) if isinstance(input, Mapping) else str(input)
+    text = input.get("text") if isinstance(input, Mapping) else input
+    if not isinstance(text, str):
+        raise InputError(f"a router takes a text, or a mapping with one under 'text'; given {type(text).__name__}")
+    return text

@@ -4,7 +4,7 @@ from qwen_allinone.tools.chat import ChatInput, ChatTool
 from qwen_allinone.tools.intent import Intent, IntentInput, IntentTool
 from qwen_allinone.tools.keywords import Keyword, Keywords, KeywordsInput, KeywordsTool
 from qwen_allinone.tools.knowledge import KnowledgeAnswer, KnowledgeTool
-from qwen_allinone.tools.sentiment import Sentiment, SentimentTool
+from qwen_allinone.tools.sentiment import Sentiment, SentimentInput, SentimentTool
 from qwen_allinone.tools.summary import Summary, SummaryTool
 from qwen_allinone.tools.tool import QwenTool, TextInput
 
@@ -22,6 +22,7 @@ __all__ = [
     "KnowledgeTool",
     "QwenTool",
     "Sentiment",
+    "SentimentInput",
     "SentimentTool",
     "Summary",
     "SummaryTool",

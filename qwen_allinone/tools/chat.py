@@ -1,9 +1,10 @@
 """Chat: a reply that soothes before it solves, and uses what is remembered."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import run_in_executor
 from pydantic import Field
 
 from qwen_allinone.model import Message
@@ -42,15 +43,25 @@ class ChatTool(QwenTool):
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Iterator[str]:
         """The pieces of the reply; leaving the loop cancels it."""
-        fields = ChatInput.model_validate({"text": input} if isinstance(input, str) else input)
-        with self.qwen.stream(
-            fields.text,
-            history=fields.history,
-            notes=self.notes(language_of(fields.text), memories=fields.memories, soothe=fields.soothe),
-            max_new_tokens=self.max_new_tokens,
-            repetition_penalty=self.repetition_penalty,
-        ) as pieces:
-            yield from pieces
+        yield from self._transform_stream_with_config(iter([input]), self._pieces, config, run_type="tool")
 
-    def _run(self, **fields: Any) -> str:
-        return "".join(self.stream(fields)).strip()
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> AsyncIterator[str]:
+        """The same without blocking the event loop."""
+        pieces, end = self.stream(input, config), object()
+        while (piece := await run_in_executor(config, next, pieces, end)) is not end:
+            yield str(piece)
+
+    def _run(self, text: str, **fields: Any) -> str:
+        return "".join(self._pieces(iter([{"text": text} | fields]))).strip()
+
+    def _pieces(self, inputs: Iterator[Any]) -> Iterator[str]:
+        for input in inputs:
+            fields = ChatInput.model_validate({"text": input} if isinstance(input, str) else input)
+            with self.qwen.stream(
+                fields.text,
+                history=fields.history,
+                notes=self.notes(language_of(fields.text), memories=fields.memories, soothe=fields.soothe),
+                max_new_tokens=self.max_new_tokens,
+                repetition_penalty=self.repetition_penalty,
+            ) as pieces:
+                yield from pieces

@@ -41,7 +41,7 @@ class IntentTool(QwenTool):
     name: str = "intent"
     description: str = "Pick what a request wants done, from the caller's list of candidates."
     args_schema: Any = IntentInput
-    candidates: dict[str, str | None] | None = None
+    candidates: dict[str, str | None] | list[str] | None = None
     """The default list; None: the one in the tool's prompt file, in the language of the text."""
     acceptance: Acceptance = Acceptance()
 

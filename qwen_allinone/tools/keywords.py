@@ -1,10 +1,13 @@
 """Keywords: spans that stand literally in a text, ranked by the shared model."""
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from pydantic import Field
 
+from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Noul
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
@@ -13,8 +16,8 @@ from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 _PROMPT = PromptFile.load("qwen_allinone.tools", "keywords")
 _AT_ONCE = 24
 _MOST_CANDIDATES = 96
-_WORD = re.compile(r"[A-Za-z][A-Za-z0-9'+#-]+")
-_HAN_WORD = re.compile(r"[\u3400-\u9fff]{2,}")
+_WORD = re.compile(r"(?P<han>[\u3400-\u9fff]+)|[^\W\d_\u3400-\u9fff](?:['’-]?(?![\u3400-\u9fff])[\w+#])+")
+"""A run of Han characters, or a word of letters: no single ones, no numbers."""
 
 
 class KeywordsInput(TextInput):
@@ -50,7 +53,10 @@ class KeywordsTool(QwenTool):
     args_schema: Any = KeywordsInput
 
     def _run(self, text: str, k: int = 5) -> Keywords:
-        spans = _candidates(text)
+        if not text.strip():
+            raise EmptyTextError("the text is empty; give at least one character that is not white space")
+        starts = _candidates(text)
+        spans = list(starts)
         language = language_of(text)
         scores: dict[str, float] = {}
         for start in range(0, len(spans), _AT_ONCE):
@@ -62,18 +68,28 @@ class KeywordsTool(QwenTool):
             scores |= {span: decision.probabilities["yes"] for span, decision in decisions.items()}
         best = sorted(scores, key=lambda span: -scores[span])[:k]
         return Keywords(
-            keywords=tuple(Keyword(text=span, start=text.index(span), probability=scores[span]) for span in best)
+            keywords=tuple(Keyword(text=span, start=starts[span], probability=scores[span]) for span in best)
         )
 
 
-def _candidates(text: str) -> list[str]:
-    """Distinct words of the text, in their order: no stop words, no single characters, no numbers."""
-    import rjieba
+def _candidates(text: str) -> dict[str, int]:
+    """Distinct words of the text, in their order, each with its first offset: no stop words, no single characters."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
-    words = [
-        word
-        for word in rjieba.cut(text)
-        if _HAN_WORD.fullmatch(word) or (_WORD.fullmatch(word) and word.lower() not in ENGLISH_STOP_WORDS)
-    ]
-    return list(dict.fromkeys(words))[:_MOST_CANDIDATES]
+    starts: dict[str, int] = {}
+    for word, start in _words(text):
+        if word.lower() not in ENGLISH_STOP_WORDS:
+            starts.setdefault(word, start)
+    return dict(islice(starts.items(), _MOST_CANDIDATES))
+
+
+def _words(text: str) -> Iterator[tuple[str, int]]:
+    import rjieba
+
+    for found in _WORD.finditer(text):
+        if found["han"] is None:
+            yield found[0], found.start()
+            continue
+        for word, start, _ in rjieba.tokenize(found[0]):
+            if len(word) > 1:
+                yield word, found.start() + start

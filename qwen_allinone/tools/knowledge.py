@@ -48,7 +48,7 @@ class KnowledgeTool(QwenTool):
         super().__init__(qwen, retriever=retriever, **fields)
 
     def _run(self, text: str) -> KnowledgeAnswer:
-        documents = self.retriever.invoke(text)
+        documents = [document for document in self.retriever.invoke(text) if document.page_content.strip()]
         if not documents:
             nothing = _PROMPT.render(language_of(text), "nothing")
             return KnowledgeAnswer(text=nothing, found=False, sources=(), passages=())

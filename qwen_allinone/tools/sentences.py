@@ -2,9 +2,28 @@
 
 import re
 
-_SENTENCE = re.compile(r"[^。！？!?；;\n]+?(?:[。！？!?；;\n]+[”’」』）)]*|\.(?=\s|$)|$)")
+_MARKS = re.compile(r"""[。！？；!?;.\n]+[”’」』）】》)\]]*(?:["'](?=\W|$))?""")
+_ABBREVIATION = re.compile(r"(?:^\s*\d+|\b(?:[a-hj-z]|e\.g|i\.e|vs|cf|al|approx|mr|mrs|ms|dr|prof|st))$", re.IGNORECASE)
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences in their order, with their closing marks, without surrounding white space."""
-    return [piece.strip() for piece in _SENTENCE.findall(text) if piece.strip()]
+    """The sentences in their order, with their closing marks, without surrounding white space.
+
+    Only white space between sentences is lost. Dots in numbers and after common abbreviations end no sentence.
+    """
+    sentences, start = [], 0
+    for marks in _MARKS.finditer(text):
+        if _ends(text[start : marks.start()], marks[0], text[marks.end() : marks.end() + 1]):
+            sentences.append(text[start : marks.end()].strip())
+            start = marks.end()
+    return [sentence for sentence in (*sentences, text[start:].strip()) if sentence]
+
+
+def _ends(before: str, marks: str, after: str) -> bool:
+    if not before.strip():
+        return False
+    if set(marks) & set("。！？；\n"):
+        return True
+    if set(marks) & set("!?;"):
+        return not after or after.isspace() or not after.isascii()
+    return (not after or after.isspace()) and (len(marks) > 1 or not _ABBREVIATION.search(before))

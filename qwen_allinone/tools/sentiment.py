@@ -1,11 +1,11 @@
 """Mood: positive or negative with its probability, and how strong it is."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
-from qwen_allinone.model import Choice, Decision, Question, Score
+from qwen_allinone.model import Choice, Decision, Message, Question, Score
 from qwen_allinone.model.language import Language, language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
@@ -13,6 +13,12 @@ from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 _PROMPT = PromptFile.load("qwen_allinone.tools", "sentiment")
 
 Polarity = Literal["positive", "negative"]
+
+
+class SentimentInput(TextInput):
+    """A text, and the conversation that it continues."""
+
+    history: list[Message] = Field(default_factory=list, description="Earlier turns of the conversation.")
 
 
 class Sentiment(Result):
@@ -63,7 +69,7 @@ class SentimentTool(QwenTool):
 
     name: str = "sentiment"
     description: str = "Decide whether the mood of a text is positive or negative, how surely, and how strong it is."
-    args_schema: Any = TextInput
+    args_schema: Any = SentimentInput
 
     @staticmethod
     def questions(text: str) -> Mapping[str, Question]:
@@ -71,5 +77,5 @@ class SentimentTool(QwenTool):
         language = language_of(text)
         return {"mood": mood_question(language), "intensity": intensity_question(language)}
 
-    def _run(self, text: str) -> Sentiment:
-        return Sentiment.of(**self.qwen.decide(text, self.questions(text)))
+    def _run(self, text: str, history: Sequence[Message] = ()) -> Sentiment:
+        return Sentiment.of(**self.qwen.decide(text, self.questions(text), history=history))

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Noul, SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
@@ -15,7 +16,7 @@ from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "summary")
 _AT_ONCE = 16
-_REQUEST = re.compile(r"^[^:：。.!?！？\n]{0,40}[:：]\s*(?=\S)")
+_REQUEST = re.compile(r"^[^:：。.!?！？\n]{1,40}(?<!\d)[:：](?!//)\s*(?=\S)")
 
 
 class Summary(Result):
@@ -40,8 +41,10 @@ class SummaryTool(QwenTool):
 
     def _run(self, text: str) -> Summary:
         passage = _REQUEST.sub("", text.strip(), count=1)
-        if self.qwen.capabilities.summary == "written":
-            return Summary(text=self._written(passage), method="written")
+        if not passage:
+            raise EmptyTextError("the text to summarise is empty; give at least one sentence")
+        if self.qwen.capabilities.summary == "written" and (written := self._written(passage)):
+            return Summary(text=written, method="written")
         return Summary(text=_joined(self._extract(passage)), method="extractive")
 
     def _written(self, text: str) -> str:
@@ -50,8 +53,8 @@ class SummaryTool(QwenTool):
         summaries = [
             self.qwen.write(piece, notes=notes, max_new_tokens=self.max_new_tokens).text.strip() for piece in pieces
         ]
-        joined = "\n".join(summaries)
-        shrank = len(joined) < len(text)
+        joined = "\n".join(filter(None, summaries))
+        shrank = 0 < len(joined) < len(text)
         return summaries[0] if len(pieces) == 1 else self._written(joined) if shrank else joined
 
     def _extract(self, text: str) -> list[str]:
@@ -59,7 +62,7 @@ class SummaryTool(QwenTool):
         if len(pieces) == 1:
             return self._best(text, self.max_sentences)
         kept = [sentence for piece in pieces for sentence in self._best(piece, 1)]
-        shorter = _joined(kept)
+        shorter = "\n".join(kept)
         return self._extract(shorter) if len(shorter) < len(text) else kept[: self.max_sentences]
 
     def _best(self, text: str, count: int) -> list[str]:
@@ -84,7 +87,6 @@ def sentence_scores(qwen: SharedQwen, text: str, sentences: Sequence[str], promp
 
 
 def _joined(sentences: Sequence[str]) -> str:
-    return "".join(
-        sentence if language_of(sentence) == "zh" or index == 0 else f" {sentence}"
-        for index, sentence in enumerate(sentences)
-    )
+    """One line; full-width marks need no space behind them."""
+    spaced = (sentence if sentence[-1] in "。！？；”’」』）】》" else f"{sentence} " for sentence in sentences)
+    return "".join(spaced).rstrip()

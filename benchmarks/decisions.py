@@ -1,0 +1,96 @@
+"""Route and mood: packed on one reading, against one reading per option, against two generated answers.
+
+Interleaved in one run on the same weights; medians and ratios go to ``benchmarks/results/decisions.json``.
+"""
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from qwen_allinone.model import Message, SharedQwen
+from qwen_allinone.model.branches import Branch
+from qwen_allinone.model.language import language_of
+from qwen_allinone.model.questions import Question, render_question
+from qwen_allinone.router import shipped_routes
+from qwen_allinone.router.question import route_question
+from qwen_allinone.tools.sentiment import mood_question
+
+_TEXTS = (
+    "前台办理入住很快，房间也安静，就是早餐品种少了点。",
+    "麻烦把明天上午十点的会议改到下午三点，并通知所有人。",
+    "The parcel came a day early and everything inside was intact, so I will order here again.",
+    "Could you explain in simple words why the sky turns red in the evening?",
+)
+
+
+def main(
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
+    rounds: Annotated[int, typer.Option(min=5, help="Passes over the texts; medians are over all of them.")] = 7,
+    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
+    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/decisions.json"),
+) -> None:
+    """Measure, print and write the result file."""
+    torch.set_num_threads(threads)
+    qwen = SharedQwen.load(model)
+    ways: dict[str, Callable[[str], None]] = {
+        "packed": lambda text: _packed(qwen, text),
+        "one by one": lambda text: _one_by_one(qwen, text),
+        "generated": lambda text: _generated(qwen, text),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for number in range(rounds + 1):
+        for text in _TEXTS:
+            for name, decide in ways.items():
+                qwen.forget()
+                start = time.perf_counter()
+                decide(text)
+                if number:
+                    seconds[name].append(time.perf_counter() - start)
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    result = {
+        "model": model,
+        "command": f"python -m benchmarks.decisions --model {model} --rounds {rounds} --threads {threads}",
+        "conditions": {"cpu": platform.machine(), "threads": threads, "torch": torch.__version__, "n": len(_TEXTS) * rounds},
+        "median_ms": {name: round(value * 1000, 2) for name, value in medians.items()},
+        "ratio_to_packed": {name: round(value / medians["packed"], 2) for name, value in medians.items()},
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+
+
+def _questions(text: str) -> Sequence[Question]:
+    language = language_of(text)
+    return route_question(shipped_routes(), language), mood_question(language)
+
+
+def _packed(qwen: SharedQwen, text: str) -> None:
+    route, mood = _questions(text)
+    qwen.decide(text, {"route": route, "mood": mood})
+
+
+def _one_by_one(qwen: SharedQwen, text: str) -> None:
+    for question in _questions(text):
+        rendered = render_question(question, language_of(text))
+        stem = [*qwen.chat.turn(Message("system", rendered.text)), *qwen.chat.opening()]
+        leaves = tuple((*qwen.chat.encode(words), qwen.chat.end_of_turn) for words in rendered.options.values())
+        prefix = qwen.chat.turns([Message("user", text)])
+        qwen._scorer.score_one_by_one(prefix, [Branch(tuple(stem), leaves)])
+
+
+def _generated(qwen: SharedQwen, text: str) -> None:
+    for question in _questions(text):
+        qwen.forget()
+        notes = render_question(question, language_of(text)).text
+        qwen.write(text, notes=notes, min_new_tokens=8, max_new_tokens=8)
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,102 @@
+"""Everything that only a run on the user's own weights can settle, as one JSON object."""
+
+from collections.abc import Callable
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from qwen_allinone.errors import InputError
+
+if TYPE_CHECKING:
+    from qwen_allinone.doctor.survey import Survey
+    from qwen_allinone.model import SharedQwen
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many rows of it are done, and of how many."""
+
+
+def check(
+    model: str, *, rows: int | None = None, device: str = "cpu", progress: Progress | None = None
+) -> dict[str, Any]:
+    """Load a model and check it: template, control tokens, scoring, option order, layouts, precision, corrections.
+
+    A part that fails is ``{"error": ...}`` in its place; the others still run. The model's own chat template is
+    rendered, in the sandbox of transformers: here and nowhere else in this package.
+
+    Args:
+        model: ``bundled``, a folder, or a hub id.
+        rows: of each shipped labelled set, evenly spaced; all by default.
+        device: a torch device.
+        progress: called as rows are done.
+
+    Raises:
+        ModelNotFoundError: there is no such model, or it is broken.
+        InputError: ``rows`` is below 1.
+    """
+    _check_rows(rows)
+    from qwen_allinone.model import SharedQwen
+
+    return check_loaded(SharedQwen.load(model, device=device), rows=rows, progress=progress)
+
+
+def check_loaded(
+    qwen: "SharedQwen", *, rows: int | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """The same for a model that is in memory already."""
+    _check_rows(rows)
+    from qwen_allinone.doctor.survey import Survey, shipped_tasks
+
+    tasks = shipped_tasks(rows)
+    results: dict[str, Any] = {}
+    seconds: dict[str, float] = {}
+    for name, part in _parts(Survey(qwen, tasks, progress)).items():
+        start = perf_counter()
+        results[name] = _result(part)
+        seconds[name] = round(perf_counter() - start, 3)
+    data = {task.name: {"rows": task.labelled_set.name, "digest": task.labelled_set.digest} for task in tasks}
+    return {**_about(qwen), "data": data, **results, "seconds": seconds}
+
+
+def _parts(survey: "Survey") -> dict[str, Callable[[], dict[str, Any]]]:
+    from qwen_allinone.doctor.control_tokens import control_tokens
+    from qwen_allinone.doctor.packed_scoring import packed_scoring
+    from qwen_allinone.doctor.precision import precision
+    from qwen_allinone.doctor.survey import corrections, layouts, option_flips
+    from qwen_allinone.doctor.template import compare_template
+
+    qwen = survey.qwen
+    return {
+        "template": lambda: compare_template(qwen.tokenizer, qwen.chat),
+        "control_tokens": lambda: control_tokens(qwen.chat, qwen.tokenizer),
+        "packed_scoring": lambda: packed_scoring(qwen),
+        "option_flips": lambda: option_flips(survey),
+        "layouts": lambda: layouts(survey),
+        "precision": lambda: precision(survey),
+        "corrections": lambda: corrections(survey),
+    }
+
+
+def _result(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return part()
+    except Exception as error:  # whatever breaks on somebody's weights must not take the other parts with it
+        first = next(iter(str(error).strip().splitlines()), "")
+        return {"error": f"{type(error).__name__}: {first}"}
+
+
+def _about(qwen: "SharedQwen") -> dict[str, Any]:
+    from qwen_allinone.doctor.examination import versions
+
+    return {
+        "model": qwen.name,
+        "architecture": type(qwen.model).__name__,
+        "parameters": sum(weights.numel() for weights in qwen.model.parameters()),
+        "device": str(qwen.model.device),
+        "dtype": str(qwen.model.dtype).removeprefix("torch."),
+        "capabilities": qwen.capabilities.model_dump(),
+        "versions": dict(versions()),
+    }
+
+
+def _check_rows(rows: int | None) -> None:
+    if rows is not None and rows < 1:
+        raise InputError(f"rows must be at least 1, given {rows}; leave it out for all")

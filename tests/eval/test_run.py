@@ -1,0 +1,147 @@
+"""One pass over a labelled set."""
+
+import json
+
+import pytest
+
+from qwen_allinone.errors import DataFileError, EmptyTextError
+from qwen_allinone.eval import EvalRun, LabelledRow, LabelledSet
+from qwen_allinone.model import Acceptance, Decision
+
+ROWS = LabelledSet(
+    "four",
+    (
+        LabelledRow("r1", "汤很鲜", ("positive",), "zh", ("language:zh",)),
+        LabelledRow("r2", "cold soup", ("negative",), "en", ("language:en",)),
+        LabelledRow("r3", "不好吃", ("negative",), "zh", ("language:zh", "negation")),
+        LabelledRow("r4", "太长", ("negative",), "zh", ("language:zh",)),
+    ),
+)
+
+
+def short_is_good(text):
+    """Positive for Chinese, and an error for one text."""
+    if text == "太长":
+        raise EmptyTextError("pretend")
+    share = 0.9 if not text.isascii() else 0.3
+    return Decision.of({"positive": share, "negative": 1 - share})
+
+
+def run(decide=short_is_good, **options):
+    """The report of a run over the four rows."""
+    return EvalRun("sentiment", ROWS, decide=decide, model="stub").execute(**options)
+
+
+def test_one_failing_text_does_not_end_the_run():
+    """It becomes an unscored row with its message; the others are judged."""
+
+    def first_fails(text):
+        if text == "汤很鲜":
+            raise EmptyTextError("pretend")
+        return Decision.of({"positive": 0.1, "negative": 0.9})
+
+    report = run(first_fails)
+    assert (report.n, report.unscored, report.accuracy.hits, report.accuracy.n) == (4, 1, 3, 3)
+    assert report.errors == {"EmptyTextError: pretend": 1}
+
+
+def test_a_bug_in_what_decides_is_not_hidden():
+    """Only this package's errors make a row unscored; any other ends the run."""
+
+    def broken(text):
+        raise ZeroDivisionError(text)
+
+    with pytest.raises(ZeroDivisionError):
+        run(broken)
+
+
+def test_abstentions_are_unscored():
+    """A decision below its bounds counts neither as right nor as wrong."""
+    report = run(lambda _text: Decision.of({"positive": 0.55, "negative": 0.45}, Acceptance(probability=0.6)))
+    assert (report.abstained, report.unscored, report.accuracy.value) == (4, 4, None)
+
+
+def test_progress_is_told_after_each_row():
+    """Also after a row that failed."""
+    told = []
+    run(progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_samples_hold_what_was_decided(tmp_path):
+    """Every row has a line, in the order of the set, also the one that failed."""
+    run(out=tmp_path / "new" / "folder")
+    lines = (tmp_path / "new" / "folder" / "samples.jsonl").read_text(encoding="utf-8").splitlines()
+    first, _, third, fourth = map(json.loads, lines)
+    assert first == {
+        "id": "r1",
+        "text": "汤很鲜",
+        "labels": ["positive"],
+        "predicted": "positive",
+        "correct": True,
+        "probabilities": {"positive": 0.9, "negative": pytest.approx(0.1)},
+        "margin": pytest.approx(0.8),
+        "abstained": False,
+        "error": None,
+        "slices": ["language:zh"],
+    }
+    assert (third["predicted"], third["correct"]) == ("positive", False)
+    assert (fourth["predicted"], fourth["correct"], fourth["error"]) == (None, None, "EmptyTextError: pretend")
+
+
+def test_the_summary_is_the_report(tmp_path):
+    """The file holds what the returned report says."""
+    report = run(out=tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8")) == report.to_json()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["samples.jsonl", "summary.json"]
+
+
+@pytest.mark.parametrize("ending", [KeyboardInterrupt, ZeroDivisionError])
+def test_an_interrupted_run_leaves_nothing(tmp_path, ending):
+    """Neither files nor a folder that was not there."""
+
+    def interrupted(done, _total):
+        if done == 2:
+            raise ending
+
+    with pytest.raises(ending):
+        run(out=tmp_path / "a" / "b", progress=interrupted)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_run_keeps_earlier_results(tmp_path):
+    """What an earlier run wrote stays whole."""
+    run(out=tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def interrupted(_text):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(interrupted, out=tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_second_run_replaces_the_first_and_nothing_else(tmp_path):
+    """Other files in the folder stay."""
+    (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
+    run(out=tmp_path)
+    report = run(lambda _text: Decision.of({"positive": 0.1, "negative": 0.9}), out=tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["accuracy"] == report.accuracy.value
+    assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_decided(tmp_path):
+    """No hour of deciding is lost to a wrong path."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    asked = []
+    with pytest.raises(DataFileError, match="results cannot be written to"):
+        run(asked.append, out=tmp_path / "file" / "below")
+    assert asked == []
+
+
+def test_labels_that_are_never_decided_are_refused(tmp_path):
+    """A set of other labels is not silently 0 % right."""
+    with pytest.raises(DataFileError, match="never decided: negative, positive; the options are: good, bad"):
+        run(lambda _text: Decision.of({"good": 0.6, "bad": 0.4}), out=tmp_path / "out")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.prefix_cache import PrefixCache, as_dynamic_cache
+from qwen_allinone.model.scorer import Scorer
+
+
+def states(length: int, value: float = 1.0):
+    """One layer, one head, two numbers a token: sixteen bytes for every token."""
+    return ((torch.full((1, 1, length, 2), value), torch.full((1, 1, length, 2), value)),)
+
+
+def bytes_of(length: int) -> int:
+    """What the states of so many tokens take."""
+    return 16 * length
+
+
+def test_nothing_is_found_in_an_empty_cache():
+    """A miss is zero tokens and no states, and is counted."""
+    cache = PrefixCache()
+    assert cache.longest([1, 2]) == (0, None)
+    assert (cache.statistics.hits, cache.statistics.misses) == (0, 1)
+
+
+def test_the_longest_stored_prefix_is_found():
+    """Of several stored prefixes the one that shares most tokens is returned, cut to what is shared."""
+    cache = PrefixCache()
+    cache.store([1, 2], states(2, 2))
+    cache.store([1, 2, 3, 4], states(4, 4))
+    cache.store([7, 8, 9], states(3, 3))
+    length, found = cache.longest([1, 2, 3, 5, 6])
+    assert length == 3
+    assert found[0][0].shape == (1, 1, 3, 2)
+    assert float(found[0][1][0, 0, 0, 0]) == 4
+    assert cache.longest([2, 1]) == (0, None)
+    assert cache.statistics.reused_tokens == 3
+
+
+def test_the_bound_in_bytes_holds():
+    """The cache never holds more than its bound, and says how much it holds."""
+    cache = PrefixCache(bytes_of(10))
+    for start in range(6):
+        cache.store([start, 0, 0, 0], states(4))
+        assert cache.statistics.bytes <= bytes_of(10)
+    assert cache.statistics.entries == 2
+    assert cache.statistics.bytes == bytes_of(8)
+
+
+def test_the_least_recently_used_goes_first():
+    """What was found recently stays; what nobody asked for is dropped."""
+    cache = PrefixCache(bytes_of(8))
+    cache.store([1, 1, 1, 1], states(4))
+    cache.store([2, 2, 2, 2], states(4))
+    assert cache.longest([1, 1, 1, 1])[0] == 4
+    cache.store([3, 3, 3, 3], states(4))
+    assert [cache.longest([token] * 4)[0] for token in (1, 2, 3)] == [4, 0, 4]
+
+
+@pytest.mark.parametrize("bound", [0, bytes_of(3)])
+def test_what_does_not_fit_is_not_stored(bound):
+    """A cache of zero bytes stores nothing, and neither does one that is smaller than the states."""
+    cache = PrefixCache(bound)
+    cache.store([1, 2, 3, 4], states(4))
+    assert cache.longest([1, 2, 3, 4]) == (0, None)
+    assert (cache.statistics.entries, cache.statistics.bytes) == (0, 0)
+
+
+def test_storing_twice_counts_once():
+    """The same prefix stored again takes no more room."""
+    cache = PrefixCache()
+    cache.store([1, 2], states(2))
+    cache.store([1, 2], states(2))
+    assert (cache.statistics.entries, cache.statistics.bytes) == (1, bytes_of(2))
+
+
+def test_clearing_forgets_everything():
+    """After clearing nothing is found and nothing is held."""
+    cache = PrefixCache()
+    cache.store([1, 2], states(2))
+    cache.clear()
+    assert cache.longest([1, 2]) == (0, None)
+    assert (cache.statistics.entries, cache.statistics.bytes) == (0, 0)
+
+
+def test_continuing_leaves_stored_states_as_they_were(qwen):
+    """Reading on and writing from stored states changes none of them."""
+    cache = PrefixCache()
+    scorer = Scorer(qwen.model, cache)
+    prefix = qwen.chat.encode("今天的实验终于成功了")
+    scorer.read(prefix)
+    _, stored = cache.longest(prefix)
+    before = [tensor.clone() for pair in stored for tensor in pair]
+    scorer.read([*prefix, *qwen.chat.encode("，大家都很高兴")])
+    continued = as_dynamic_cache(stored)
+    with torch.no_grad():
+        qwen.model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=continued)
+    continued.layers[0].keys.fill_(3.0)
+    _, after = cache.longest(prefix)
+    assert all(
+        torch.equal(old, new) for old, new in zip(before, (each for pair in after for each in pair), strict=True)
+    )
+
+
+def test_logits_with_and_without_cached_states_are_equal(any_qwen):
+    """Continuing from stored states gives the logits of reading everything at once."""
+    ids = any_qwen.chat.encode("The experiment finally worked. 今天的实验终于成功了！")
+    scorer = Scorer(any_qwen.model, PrefixCache())
+    scorer.read(ids[:6])
+    with torch.no_grad():
+        whole = any_qwen.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, 12:]
+        past = as_dynamic_cache(scorer.read(ids[:12]))
+        continued = any_qwen.model(input_ids=torch.tensor([ids[12:]]), past_key_values=past).logits
+    assert torch.allclose(whole, continued, atol=1e-4)
+
+
+def test_greedy_replies_with_and_without_cache_are_equal(any_qwen):
+    """A reply is the same whether its prompt was read before or not."""
+    cold = SharedQwen(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache(0))
+    warm = SharedQwen(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache())
+    for _ in range(2):
+        assert warm.write("今天的实验终于成功了", max_new_tokens=12) == cold.write(
+            "今天的实验终于成功了", max_new_tokens=12
+        )
+    assert cold.cache_statistics.reused_tokens == 0
+    assert warm.cache_statistics.reused_tokens > 0

@@ -1,0 +1,137 @@
+import pytest
+import torch
+from tiny_qwen import SHAPE, likelihood
+from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3_5ForCausalLM, Qwen3_5TextConfig
+
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.branches import Branch
+from qwen_allinone.model.prefix_cache import PrefixCache
+from qwen_allinone.model.scorer import Scorer
+
+TEXT = "会议拖了两个小时，毫无进展。The meeting took two hours."
+OPTION_SETS = [
+    ("positive", "negative"),
+    ("book a ticket", "book a table", "book"),
+    ("订票", "订", "订票和酒店以及接送机的车"),
+    ("a",),
+    tuple("0123456789"),
+    ("<|im_end|>", "<think>", "🎉"),
+]
+HYBRID = {
+    **SHAPE,
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "initializer_range": 0.25,
+}
+
+
+def branches_of(qwen: SharedQwen, sets=OPTION_SETS) -> list[Branch]:
+    """One question per set of options."""
+    return [
+        Branch(
+            (*qwen.chat.encode(f"question {number}: which?"), *qwen.chat.opening()),
+            tuple((*qwen.chat.encode(option), qwen.chat.end_of_turn) for option in options),
+        )
+        for number, options in enumerate(sets)
+    ]
+
+
+def brute_force(model, prefix, branches) -> list[list[float]]:
+    """Scores by one whole forward pass per leaf."""
+    return [[likelihood(model, [*prefix, *branch.stem], leaf) for leaf in branch.leaves] for branch in branches]
+
+
+def assert_equal(scores, expected) -> None:
+    """Both hold the same scores in the same places."""
+    assert [len(branch) for branch in scores] == [len(branch) for branch in expected]
+    for branch, wanted in zip(scores, expected, strict=True):
+        assert list(branch) == pytest.approx(list(wanted), abs=1e-4)
+
+
+def test_packed_scores_equal_brute_force(any_qwen):
+    """Options that share a beginning, contain one another or differ in length score as if each stood alone."""
+    prefix, branches = any_qwen.chat.encode(TEXT), branches_of(any_qwen)
+    scorer = Scorer(any_qwen.model, PrefixCache())
+    assert scorer.packs
+    assert_equal(scorer.score(prefix, branches), brute_force(any_qwen.model, prefix, branches))
+
+
+def test_a_cached_prefix_changes_no_score(any_qwen):
+    """Scores are the same whether nothing, a part, or all of the prefix was read before."""
+    prefix, branches = any_qwen.chat.encode(TEXT), branches_of(any_qwen)
+    expected = brute_force(any_qwen.model, prefix, branches)
+    cache = PrefixCache()
+    scorer = Scorer(any_qwen.model, cache)
+    scorer.read(prefix[:7])
+    assert_equal(scorer.score(prefix, branches), expected)
+    assert cache.statistics.reused_tokens == 7
+    assert_equal(scorer.score(prefix, branches), expected)
+    assert cache.statistics.reused_tokens == 7 + len(prefix)
+    assert_equal(scorer.score(prefix[:5], branches), brute_force(any_qwen.model, prefix[:5], branches))
+
+
+def test_scores_without_a_prefix_equal_brute_force(any_qwen):
+    """Questions that stand before their text (nothing shared) are scored alike."""
+    branches = branches_of(any_qwen)
+    assert_equal(Scorer(any_qwen.model, PrefixCache()).score([], branches), brute_force(any_qwen.model, [], branches))
+
+
+def test_many_questions_at_once(qwen):
+    """Forty questions in one pass score as they would one by one."""
+    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen, [("yes", "no"), ("是", "否", "是否")] * 20)
+    assert_equal(Scorer(qwen.model, PrefixCache()).score(prefix, branches), brute_force(qwen.model, prefix, branches))
+
+
+def test_a_sibling_question_changes_no_score(any_qwen):
+    """A question's scores do not depend on which questions are asked beside it, or where it stands among them."""
+    prefix, (first, second, *others) = any_qwen.chat.encode(TEXT), branches_of(any_qwen)
+    scorer = Scorer(any_qwen.model, PrefixCache())
+    alone = scorer.score(prefix, [first])[0]
+    for siblings in ([first, second], [second, first], [*others, first], [first, first]):
+        assert scorer.score(prefix, siblings)[siblings.index(first)] == pytest.approx(alone, abs=1e-4)
+
+
+def test_one_by_one_scores_equal_brute_force(any_qwen):
+    """The slow way of scoring is right as well."""
+    prefix, branches = any_qwen.chat.encode(TEXT), branches_of(any_qwen)
+    scores = Scorer(any_qwen.model, PrefixCache()).score_one_by_one(prefix, branches)
+    assert_equal(scores, brute_force(any_qwen.model, prefix, branches))
+
+
+def test_eager_attention_gives_the_same_scores(qwen):
+    """Packed scores do not depend on the attention implementation."""
+    model = Qwen2ForCausalLM._from_config(qwen.model.config, attn_implementation="eager").eval()
+    model.load_state_dict(qwen.model.state_dict())
+    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen)
+    assert_equal(Scorer(model, PrefixCache()).score(prefix, branches), brute_force(qwen.model, prefix, branches))
+
+
+def test_hybrid_architectures_are_not_packed_and_score_alike(tokenizer):
+    """A model with linear-attention layers is recognised, and its scores equal brute force."""
+    torch.manual_seed(22)
+    model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval()
+    qwen = SharedQwen(model, tokenizer)
+    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen, OPTION_SETS[:2])
+    scorer = Scorer(model, PrefixCache())
+    assert not scorer.packs
+    assert_equal(scorer.score(prefix, branches), brute_force(model, prefix, branches))
+    assert qwen.write(TEXT, max_new_tokens=3).new_tokens <= 3
+
+
+def test_sliding_window_layers_are_not_packed(tokenizer):
+    """A model whose layers see a window only is recognised from its configuration."""
+    config = Qwen2Config(
+        **SHAPE, vocab_size=len(tokenizer), use_sliding_window=True, sliding_window=8, max_window_layers=1
+    )
+    torch.manual_seed(23)
+    model = Qwen2ForCausalLM(config).eval()
+    qwen = SharedQwen(model, tokenizer)
+    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen, OPTION_SETS[:1])
+    scorer = Scorer(model, PrefixCache())
+    assert not scorer.packs
+    assert_equal(scorer.score(prefix, branches), brute_force(model, prefix, branches))

@@ -1,0 +1,402 @@
+import copy
+import math
+import random
+import threading
+import time
+from functools import partial
+
+import pytest
+import torch
+from tiny_qwen import REPLIES, laid_out
+from transformers import GenerationConfig
+
+from qwen_allinone.errors import InputError, TextTooLongError
+from qwen_allinone.model import Message, SharedQwen, Writing
+from qwen_allinone.model.writer import _cut_at
+
+ZH, EN = REPLIES
+ANSWER = REPLIES[ZH]
+
+
+def replies_under_way() -> list[threading.Thread]:
+    """The threads that still generate."""
+    return [thread for thread in threading.enumerate() if thread.name == "qwen-reply"]
+
+
+class Steps:
+    """Counts the forward passes of a model, and can make one of them slow or fail."""
+
+    def __init__(self, model, *, pause: float = 0.0, fail_at: int | None = None):
+        self.model, self.pause, self.fail_at, self.count = model, pause, fail_at, 0
+
+    def __enter__(self):
+        self._hook = self.model.register_forward_pre_hook(self._step)
+        return self
+
+    def __exit__(self, *_):
+        self._hook.remove()
+
+    def _step(self, *_):
+        self.count += 1
+        time.sleep(self.pause)
+        if self.count == self.fail_at:
+            raise ZeroDivisionError("the model broke")
+
+
+# Stop texts
+
+
+@pytest.mark.parametrize(
+    ("stop", "left"),
+    [
+        (["恭喜"], "太好了🎉，"),
+        (["🎉"], "太好了"),
+        (["\u200d"], "太好了🎉，恭喜你们👩"),
+        (["你们👩‍🔬！"], "太好了🎉，恭喜"),
+        (["太"], ""),
+        (["太好了🎉，恭喜你们👩‍🔬！"], ""),
+        (["！"], "太好了🎉，恭喜你们👩‍🔬"),
+        (["你们", "好了"], "太"),
+        (["好了", "你们"], "太"),
+        (["没有的", "恭喜"], "太好了🎉，"),
+        (["恭喜他", "喜你"], "太好了🎉，恭"),
+    ],
+)
+def test_a_reply_ends_before_the_first_stop_text(trained, stop, left):
+    """Stop texts end a reply, also when they are split over tokens, and are not part of it."""
+    reply = trained.write(ZH, stop=stop)
+    assert (reply.text, reply.finish_reason) == (left, "stop")
+    assert "".join(trained.stream(ZH, stop=stop)) == left
+
+
+@pytest.mark.parametrize("stop", [[], ["太好啊"], ["恭喜他们"], ["！！"], [f"{ANSWER}和"], ["🎊"], ["\n"]])
+def test_what_only_begins_like_a_stop_text_stays(trained, stop):
+    """A partial match is held back and then passed on; nothing is lost at the end."""
+    reply = trained.write(ZH, stop=stop)
+    assert (reply.text, reply.finish_reason) == (ANSWER, "stop")
+
+
+def test_generation_ends_with_the_stop_text(qwen):
+    """After a stop text the model is not run to the end of the reply."""
+    text = qwen.write(ZH, max_new_tokens=4, min_new_tokens=4).text
+    with Steps(qwen.model, pause=0.01) as steps:
+        qwen.write(ZH, max_new_tokens=400, min_new_tokens=400, stop=[text[0]])
+    assert steps.count < 100
+    assert not replies_under_way()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_stop_text_is_found_wherever_the_pieces_are_split(seed):
+    """However a text is cut into pieces, what passes is the text before the stop text."""
+    chance = random.Random(seed)
+    for _ in range(50):
+        text = "".join(chance.choices("ab", k=12))
+        stop = "".join(chance.choices("ab", k=chance.randint(1, 5)))
+        cuts = sorted(chance.sample(range(1, 12), k=chance.randint(0, 8)))
+        pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, 12], strict=True)]
+        stopped = []
+        passed = list(_cut_at([stop], iter(pieces), partial(stopped.append, True)))
+        assert "".join(passed) == text.partition(stop)[0]
+        assert bool(stopped) == (stop in text)
+        assert all(passed)
+
+
+# Lengths and ends
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+def test_max_new_tokens_bounds_a_reply(trained, limit):
+    """A reply has no more tokens than asked for, and says that its length ended it."""
+    reply = trained.write(EN, max_new_tokens=limit)
+    assert (reply.new_tokens, reply.finish_reason) == (limit, "length")
+    assert REPLIES[EN].startswith(reply.text)
+
+
+def test_a_reply_that_ends_at_the_last_token_has_stopped(trained):
+    """If the closing token is the last that fits, the model ended the reply and not its length."""
+    tokens = len(trained.chat.encode(REPLIES[EN])) + 1
+    assert trained.write(EN, max_new_tokens=tokens).finish_reason == "stop"
+    assert trained.write(EN, max_new_tokens=tokens - 1).finish_reason == "length"
+
+
+def test_min_new_tokens_makes_a_reply_longer(trained):
+    """The model may not end its reply before the minimum."""
+    natural = trained.write(EN).new_tokens
+    reply = trained.write(EN, min_new_tokens=natural + 10, max_new_tokens=natural + 20)
+    assert natural + 10 <= reply.new_tokens <= natural + 20
+    assert reply.text.startswith(REPLIES[EN])
+
+
+def test_token_counts_are_real(trained):
+    """The reply counts the tokens of its prompt, and its own with the closing one."""
+    reply = trained.write(ZH)
+    assert reply.prompt_tokens == len(trained.chat.turns(laid_out(ZH)) + trained.chat.opening())
+    assert reply.new_tokens == len(trained.chat.encode(ANSWER)) + 1
+
+
+def test_the_window_ends_a_reply(qwen):
+    """A reply ends where the context window does, whatever was asked for."""
+    text = "字 " * 150
+    reply = qwen.write(text, max_new_tokens=5000, min_new_tokens=10)
+    assert reply.prompt_tokens + reply.new_tokens <= qwen.context_window
+    if reply.finish_reason == "length":
+        assert reply.prompt_tokens + reply.new_tokens == qwen.context_window
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(qwen):
+    """A prompt as long as the window, or too long for the minimum asked for, is refused with both figures."""
+    with pytest.raises(TextTooLongError, match=r"has \d+ tokens, the model's context window 1024"):
+        qwen.stream("字" * 1024)
+    with pytest.raises(TextTooLongError):
+        qwen.stream("好", min_new_tokens=1000, max_new_tokens=1000)
+
+
+def test_the_last_free_position_can_be_written(qwen):
+    """A prompt that leaves room for one token gets one."""
+    room = qwen.context_window - 1
+    filler = qwen.chat.encode(" a")
+    assert len(filler) == 1
+    fixed = len(qwen.chat.turns([Message("user", "")]) + qwen.chat.opening())
+    with qwen.stream_reply([Message("user", " a" * (room - fixed))]) as stream:
+        list(stream)
+    assert (stream.reply.prompt_tokens, stream.reply.new_tokens) == (room, 1)
+
+
+@pytest.mark.parametrize("closing", ["<|im_end|>", "<|endoftext|>"])
+def test_both_closing_tokens_end_a_reply(trained, tokenizer, closing):
+    """A model that closes its replies with either token is stopped by it."""
+    model = copy.deepcopy(trained.model)
+    rows = [trained.chat.end_of_turn, tokenizer.convert_tokens_to_ids(closing)]
+    model.lm_head.weight.data[rows] = model.lm_head.weight.data[rows[::-1]]
+    reply = SharedQwen(model, tokenizer).write(ZH)
+    assert (reply.text, reply.finish_reason) == (ANSWER, "stop")
+
+
+def test_a_models_own_generation_config_is_not_obeyed(trained, tokenizer):
+    """Whatever its folder says about ends, lengths and sampling, a model replies as it is asked to."""
+    model = copy.deepcopy(trained.model)
+    model.generation_config = GenerationConfig(
+        eos_token_id=trained.chat.encode("好")[:1],
+        max_length=3,
+        do_sample=True,
+        temperature=9.0,
+        top_k=3,
+        repetition_penalty=5.0,
+        suppress_tokens=trained.chat.encode("太"),
+    )
+    assert SharedQwen(model, tokenizer).write(ZH) == trained.write(ZH)
+
+
+def test_greedy_replies_are_those_of_generate(any_qwen):
+    """Without a temperature a reply is what transformers' own greedy search gives."""
+    prompt = any_qwen.chat.turns(laid_out(ZH)) + any_qwen.chat.opening()
+    expected = any_qwen.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
+    ids = expected[0, len(prompt) :].tolist()
+    reply = any_qwen.write(ZH, max_new_tokens=16)
+    assert (reply.text, reply.new_tokens) == (any_qwen.chat.decode(ids), len(ids))
+
+
+def test_repetition_penalty_is_applied(qwen):
+    """A strong penalty changes a greedy reply."""
+    plain = qwen.write(ZH, max_new_tokens=16)
+    assert qwen.write(ZH, max_new_tokens=16, repetition_penalty=3.0).text != plain.text
+
+
+# Sampling
+
+
+def test_seeds_repeat(qwen):
+    """The same seed gives the same reply, other seeds give others, and none of them is the greedy one."""
+    options = {"temperature": 1.5, "max_new_tokens": 12}
+    replies = [qwen.write(ZH, seed=seed, **options).text for seed in (1, 1, 2, 3)]
+    assert replies[0] == replies[1]
+    assert len({*replies, qwen.write(ZH, max_new_tokens=12).text}) == 4
+
+
+def test_seeds_leave_the_global_random_numbers_alone(qwen):
+    """Seeded writing neither uses nor changes the random state of the process."""
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    first = qwen.write(ZH, temperature=1.0, seed=1, max_new_tokens=4)
+    assert torch.equal(torch.rand(3), expected)
+    torch.rand(7)
+    assert qwen.write(ZH, temperature=1.0, seed=1, max_new_tokens=4) == first
+
+
+def test_greedy_writing_uses_no_random_numbers(qwen):
+    """Without a temperature no random number is drawn."""
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    qwen.write(ZH, max_new_tokens=4)
+    assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_are_drawn_from_the_whole_distribution(qwen, temperature):
+    """At any temperature a token is drawn from the model's own softmax: nothing is cut off unasked."""
+    prompt = qwen.chat.turns(laid_out(ZH)) + qwen.chat.opening()
+    with torch.no_grad():
+        logits = qwen.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+    for seed in range(20):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            drawn = torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1)
+        reply = qwen.write(ZH, temperature=temperature, seed=seed, max_new_tokens=1)
+        assert reply.text == qwen.chat.decode(drawn.tolist())
+
+
+def test_a_tiny_top_p_is_greedy(qwen):
+    """Sampling from next to no probability mass leaves the best token only."""
+    greedy = qwen.write(ZH, max_new_tokens=8)
+    assert qwen.write(ZH, max_new_tokens=8, temperature=1.0, top_p=1e-6, seed=3) == greedy
+
+
+# Streaming
+
+
+def test_characters_are_whole_in_every_piece(trained):
+    """A character that takes several tokens is handed on once it is complete."""
+    pieces = list(trained.stream(ZH))
+    assert all("\ufffd" not in piece for piece in pieces)
+    assert "🎉" in pieces
+    assert len(pieces) > 5
+    assert "".join(pieces) == ANSWER
+
+
+def test_pieces_come_while_the_model_still_writes(trained):
+    """The first piece is there long before the last."""
+    with Steps(trained.model, pause=0.02) as steps:
+        stream = trained.stream(ZH)
+        next(stream)
+        first = steps.count
+        list(stream)
+    assert first < steps.count / 2
+
+
+def test_an_incomplete_character_at_the_end_is_marked(trained):
+    """A reply that is cut inside a character ends with the replacement mark, and with nothing else added."""
+    tokens = len(trained.chat.encode("太好了"))
+    reply = trained.write(ZH, max_new_tokens=tokens + 1)
+    assert reply.text == "太好了\ufffd"
+
+
+def test_nothing_runs_before_the_first_piece_is_asked_for(qwen):
+    """A stream that nobody reads costs nothing."""
+    with Steps(qwen.model) as steps:
+        stream = qwen.stream(ZH)
+        stream.close()
+    assert steps.count == 0
+    assert stream.reply.text == ""
+
+
+def test_leaving_the_loop_cancels(qwen):
+    """A consumer that leaves ends the generation, and its thread is gone."""
+    with Steps(qwen.model, pause=0.005) as steps:
+        for _ in qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900):
+            break
+        assert not replies_under_way()
+    assert steps.count < 100
+
+
+def test_closing_cancels_and_says_so(qwen):
+    """A stream that was closed early holds what was written and says that it was cancelled."""
+    with qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900) as stream:
+        first = next(stream)
+    assert not replies_under_way()
+    assert (stream.reply.text, stream.reply.finish_reason) == (first, "cancelled")
+    assert list(stream) == []
+
+
+def test_an_error_in_the_consumer_cancels(qwen):
+    """An exception in the loop body ends the generation as well."""
+    with pytest.raises(KeyError), qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900) as stream:
+        next(stream)
+        raise KeyError
+    assert not replies_under_way()
+
+
+def test_a_stream_can_be_closed_from_another_thread(qwen):
+    """Closing a stream that another thread reads ends it there: no error, and no more pieces."""
+    stream = qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900)
+    with Steps(qwen.model, pause=0.005) as steps:
+        next(stream)
+        threading.Timer(0.1, stream.close).start()
+        read = list(stream)
+    assert len(read) < 100
+    assert steps.count < 100
+    assert stream.reply.finish_reason == "cancelled"
+    assert not replies_under_way()
+
+
+def test_a_stream_that_is_closed_while_it_waits_never_runs(trained):
+    """A stream that is closed while another generates gives up its place in the queue."""
+    first = trained.stream(EN, min_new_tokens=40, max_new_tokens=40)
+    with Steps(trained.model, pause=0.01) as steps:
+        next(first)
+        waiting = trained.stream(ZH)
+        threading.Timer(0.1, waiting.close).start()
+        assert list(waiting) == []
+        list(first)
+    assert steps.count <= 41
+    assert waiting.reply.finish_reason == "cancelled"
+
+
+def test_errors_of_the_model_reach_the_consumer(qwen):
+    """What goes wrong in the generating thread is raised where the reply is read, and the next reply works."""
+    expected = qwen.write(ZH, max_new_tokens=4)
+    with Steps(qwen.model, fail_at=3), pytest.raises(ZeroDivisionError, match="the model broke"):
+        qwen.write(ZH, max_new_tokens=8, min_new_tokens=8)
+    assert not replies_under_way()
+    assert qwen.write(ZH, max_new_tokens=4) == expected
+
+
+def test_a_reply_under_way_can_be_looked_at(trained):
+    """The reply so far is there at any time."""
+    stream = trained.stream(EN)
+    text = ""
+    for piece in stream:
+        text += piece
+        assert stream.reply.text == text
+    assert stream.reply.finish_reason == "stop"
+
+
+# Options
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"max_new_tokens": 0},
+        {"max_new_tokens": -1},
+        {"min_new_tokens": -1},
+        {"min_new_tokens": 300},
+        {"temperature": -0.1},
+        {"temperature": math.nan},
+        {"temperature": math.inf},
+        {"top_p": 0.0},
+        {"top_p": 1.1},
+        {"top_p": math.nan},
+        {"repetition_penalty": 0.0},
+        {"repetition_penalty": math.nan},
+        {"repetition_penalty": math.inf},
+        {"stop": "。"},
+        {"stop": [""]},
+    ],
+)
+def test_values_that_make_no_sense_are_refused(qwen, options):
+    """Values out of range are refused before anything runs, with one line that says what is allowed."""
+    with pytest.raises(InputError) as caught:
+        qwen.stream(ZH, **options)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError):
+        Writing(**options)
+
+
+def test_misspelt_options_are_errors(qwen):
+    """An option that does not exist is named."""
+    with pytest.raises(TypeError, match="max_new_token'"):
+        qwen.write(ZH, max_new_token=3)
+    with pytest.raises(TypeError, match="top_k"):
+        qwen.stream(ZH, top_k=3)

@@ -1,0 +1,48 @@
+"""The arrows between the folders run one way."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import qwen_allinone
+
+PACKAGE = Path(qwen_allinone.__file__).parent
+MAY_IMPORT = {
+    "model": {"errors"},
+    "router": {"errors", "model"},
+    "tools": {"errors", "model"},
+    "memory": {"errors", "model"},
+    "eval": {"errors", "model"},
+    "errors": set(),
+    "settings": set(),
+    "assistant": {"errors", "model", "router", "tools", "memory", "settings"},
+}
+
+
+def _imported_parts(path: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module] if node.module != "qwen_allinone" else [f"qwen_allinone.{a.name}" for a in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        parts |= {name.split(".")[1] for name in names if name.startswith("qwen_allinone.")}
+    return parts
+
+
+@pytest.mark.parametrize("part", sorted(MAY_IMPORT))
+def test_a_part_imports_only_what_it_builds_on(part: str) -> None:
+    """The model knows none of its users, and router, tools, memory and eval do not know each other."""
+    files = [PACKAGE / f"{part}.py"] if (PACKAGE / f"{part}.py").is_file() else list((PACKAGE / part).rglob("*.py"))
+    assert files
+    for path in files:
+        assert _imported_parts(path) <= MAY_IMPORT[part] | {part}, path
+
+
+def test_nothing_in_the_package_imports_the_training_or_the_tests() -> None:
+    """What ships stands alone."""
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert "from training" not in text and "import training" not in text, path
