@@ -28,6 +28,7 @@ _VALIDATION_SHARE = 0.04
 
 
 def main(
+    *,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the public data sets; without it, the written examples only.")
     ] = None,
@@ -55,7 +56,7 @@ def main(
     )
     torch.manual_seed(seed)
     model = new_model(shape, shape.vocabulary, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
-    _say({"parameters": sum(weight.numel() for weight in model.parameters()), "tokens in texts": sum(map(len, texts))})
+    _say({"parameters": sum(weight.numel() for weight in model.parameters()), "characters": sum(map(len, texts))})
 
     capabilities = Capabilities(layout="text_first", summary="extractive", reading_tokens=256)
     qwen = SharedQwen(model, tokens_of, name="in training", capabilities=capabilities)
@@ -76,7 +77,8 @@ def main(
 def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> str:
     """Write the model as it is now, in the form in which it ships, and say how well it decides."""
     accuracy = _accuracy(qwen, held)
-    weights = {name: weight.half() for name, weight in qwen.model.state_dict().items()}
+    tied = {"lm_head.weight"}
+    weights = {name: weight.half() for name, weight in qwen.model.state_dict().items() if name not in tied}
     qwen.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return json.dumps(accuracy, ensure_ascii=False)

@@ -2,7 +2,7 @@
 
     python -m training.embedder --data DIR --out FOLDER [--seed 0]
 
-First vectors come from co-occurrence, then pairs of texts that belong together are pulled towards each other and away
+First vectors come from co-occurrence; then pairs of texts that belong together are pulled towards each other and away
 from the rest of their batch (InfoNCE). While it trains, a token's vector is its own part plus the mean of its
 characters' parts (for Latin words: of their letter 3- and 4-grams), so that rare words learn from frequent ones; what
 is saved is the sum. The last thing printed is recall at 5 on the held-out tasks, next to BM25.

@@ -207,27 +207,25 @@ def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Qu
 
 
 def _sentences(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
-    prompt, paraphrase = ("knowledge", "answer") if "chat" in item.routes else ("summary", "sentence")
+    tool = "knowledge" if "chat" in item.routes else "summary"
     return [
-        (_asked_about(_TOOLS[prompt], "sentence", paraphrase, {"sentence": sentence}, language, rng), _yes(hit))
+        (_asked_about(tool, {"sentence": sentence}, language, rng), _yes(hit))
         for sentence, hit in _one_of_each(item.sentences, rng)
     ]
 
 
 def _keywords(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
     return [
-        (_asked_about(_TOOLS["keywords"], "keyword", "keyword", {"span": span}, language, rng), _yes(hit))
+        (_asked_about("keywords", {"keyword": span}, language, rng), _yes(hit))
         for span, hit in _one_of_each(item.spans, rng)
     ]
 
 
-def _asked_about(
-    prompt: PromptFile, key: str, paraphrase: str, values: dict[str, str], language: Language, rng: random.Random
-) -> Question:
+def _asked_about(tool: str, part: dict[str, str], language: Language, rng: random.Random) -> Question:
+    ((name, words),) = part.items()
     if rng.random() < 0.7:
-        return Noul(instructions=prompt.render(language, key, **values))
-    (name, value), *_ = values.items()
-    return Noul(instructions=str(rng.choice(_PARAPHRASES[language][paraphrase])).replace(f"${name}", value))
+        return Noul(instructions=_TOOLS[tool].render(language, name, **part))
+    return Noul(instructions=str(rng.choice(_PARAPHRASES[language][tool])).replace(f"${name}", words))
 
 
 def _one_of_each(marked: Sequence[tuple[str, bool]], rng: random.Random) -> list[tuple[str, bool]]:
