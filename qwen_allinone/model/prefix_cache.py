@@ -46,11 +46,13 @@ class PrefixCache:
 
     def longest(self, ids: Sequence[int]) -> tuple[int, KeyValues | None]:
         """The states of the longest stored prefix of the ids, and its length in tokens (0 and None: nothing)."""
+        ids = tuple(ids)
         with self._lock:
             best, length = None, 0
-            for stored in self._entries:
-                shared = _shared_length(stored, ids)
-                if shared > length:
+            for stored in reversed(self._entries):
+                if stored[length : length + 1] != ids[length : length + 1]:  # cannot share more: the quick way out
+                    continue
+                if (shared := _shared_length(stored, ids)) > length:
                     best, length = stored, shared
             if best is None:
                 self._misses += 1
@@ -91,7 +93,7 @@ def as_dynamic_cache(states: KeyValues | None) -> "DynamicCache":
 def states_of(cache: "DynamicCache", length: int) -> KeyValues:
     """Copies of the first ``length`` positions of a transformers cache."""
     return tuple(
-        (layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone())  # type: ignore[index]
+        (layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone())  # type: ignore[index,union-attr]
         for layer in cache.layers
     )
 

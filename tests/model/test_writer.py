@@ -81,7 +81,7 @@ def test_generation_ends_with_the_stop_text(qwen):
     text = qwen.write(ZH, max_new_tokens=4, min_new_tokens=4).text
     with Steps(qwen.model, pause=0.01) as steps:
         qwen.write(ZH, max_new_tokens=400, min_new_tokens=400, stop=[text[0]])
-    assert steps.count < 100
+    assert steps.count < 300
     assert not replies_under_way()
 
 
@@ -297,7 +297,7 @@ def test_leaving_the_loop_cancels(qwen):
         for _ in qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900):
             break
         assert not replies_under_way()
-    assert steps.count < 100
+    assert steps.count < 300
 
 
 def test_closing_cancels_and_says_so(qwen):
@@ -324,8 +324,8 @@ def test_a_stream_can_be_closed_from_another_thread(qwen):
         next(stream)
         threading.Timer(0.1, stream.close).start()
         read = list(stream)
-    assert len(read) < 100
-    assert steps.count < 100
+    assert len(read) < 300
+    assert steps.count < 300
     assert stream.reply.finish_reason == "cancelled"
     assert not replies_under_way()
 
