@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "eval": {"errors", "model"},
     "errors": set(),
     "settings": set(),
+    "doctor": {"errors", "model", "router", "tools", "eval", "settings"},
     "assistant": {"errors", "model", "router", "tools", "memory", "settings"},
 }
 

@@ -38,9 +38,7 @@ def check(
     return check_loaded(SharedQwen.load(model, device=device), rows=rows, progress=progress)
 
 
-def check_loaded(
-    qwen: "SharedQwen", *, rows: int | None = None, progress: Progress | None = None
-) -> dict[str, Any]:
+def check_loaded(qwen: "SharedQwen", *, rows: int | None = None, progress: Progress | None = None) -> dict[str, Any]:
     """The same for a model that is in memory already."""
     _check_rows(rows)
     from qwen_allinone.doctor.survey import Survey, shipped_tasks
@@ -52,7 +50,14 @@ def check_loaded(
         start = perf_counter()
         results[name] = _result(part)
         seconds[name] = round(perf_counter() - start, 3)
-    data = {task.name: {"rows": task.labelled_set.name, "digest": task.labelled_set.digest} for task in tasks}
+    data = {
+        task.name: {
+            "set": task.labelled_set.name,
+            "rows": len(task.labelled_set.rows),
+            "digest": task.labelled_set.digest,
+        }
+        for task in tasks
+    }
     return {**_about(qwen), "data": data, **results, "seconds": seconds}
 
 

@@ -1,9 +1,9 @@
 """Decisions of one model over the shipped sets, and what they say about option order, layouts and corrections."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import KW_ONLY, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.eval import EvalReport, EvalRun, LabelledSet
@@ -30,7 +30,8 @@ CORRECTIONS = {
 class Task:
     """A labelled set and the question that is put about its texts."""
 
-    name: Literal["mood", "route"]
+    name: str
+    """``mood`` or ``route``."""
     labelled_set: LabelledSet
 
     def question(self, language: Language) -> Choice:
@@ -53,14 +54,120 @@ def shipped_tasks(rows: int | None = None) -> tuple[Task, ...]:
     )
 
 
-@dataclass(frozen=True)
 class Survey:
-    """One model, asked the shipped questions; what was asked once is not asked again."""
+    """One model asked the shipped questions; what was asked once is not asked again.
 
-    qwen: "SharedQwen"
-    tasks: Sequence[Task]
-    progress: "Progress | None" = None
-    _: KW_ONLY
+    Args:
+        qwen: the model.
+        tasks: what it is asked.
+        progress: called as rows are done.
+    """
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_reports", {})
+    def __init__(self, qwen: "SharedQwen", tasks: Sequence[Task], progress: "Progress | None" = None) -> None:
+        self.qwen = qwen
+        self.tasks = tasks
+        self.progress = progress
+        self._reports: dict[tuple[str, Layout, Calibration], EvalReport] = {}
+
+    def report(self, task: Task, *, layout: Layout | None = None, calibration: Calibration | None = None) -> EvalReport:
+        """The evaluation of a task, by default in the layout that the model declares and without corrections."""
+        key = (task.name, layout or self.qwen.capabilities.layout, calibration or Calibration())
+        if key not in self._reports:
+            self._reports[key] = self._run(task, *key[1:])
+        return self._reports[key]
+
+    def tell(self, step: str, done: int, total: int) -> None:
+        """Pass on how far a step is."""
+        if self.progress is not None:
+            self.progress(f"{self.qwen.name}: {step}", done, total)
+
+    def _run(self, task: Task, layout: Layout, calibration: Calibration) -> EvalReport:
+        def decide(text: str) -> Decision:
+            language = language_of(text)
+            asked = {task.name: task.question(language)}
+            decided = self.qwen.decide(text, asked, layout=layout, calibration=calibration)
+            return task.in_labels(decided[task.name], language)
+
+        run = EvalRun(task.name, task.labelled_set, decide=decide, model=self.qwen.name)
+        correction = next((name for name, each in CORRECTIONS.items() if each == calibration), str(calibration))
+        return run.execute(progress=partial(self.tell, f"{task.name}, {layout}, correction {correction}"))
+
+
+def option_flips(survey: Survey) -> dict[str, Any]:
+    """How many decisions change when the options are listed in another order, none of which changes what is asked.
+
+    Per task: ``reversed``, ``rotated`` (under at least one rotation) and ``any`` (under at least one of these).
+    """
+    return {task.name: _flips(survey, task) for task in survey.tasks}
+
+
+def layouts(survey: Survey) -> dict[str, Any]:
+    """Accuracy with the text first and with the instruction first."""
+    return {
+        layout: {task.name: accuracy_json(survey.report(task, layout=layout)) for task in survey.tasks}
+        for layout in get_args(Layout)
+    }
+
+
+def corrections(survey: Survey) -> dict[str, Any]:
+    """Accuracy without corrections, divided by the prior, and averaged over rotations of the options."""
+    return {
+        name: {task.name: accuracy_json(survey.report(task, calibration=calibration)) for task in survey.tasks}
+        for name, calibration in CORRECTIONS.items()
+    }
+
+
+def accuracy_json(report: EvalReport) -> dict[str, Any]:
+    """Accuracy over the scored rows, what a constant answer reaches, and the errors of the other rows, if any."""
+    errors = {"errors": dict(report.errors)} if report.errors else {}
+    baseline = report.baseline.accuracy.value if report.baseline else None
+    found = proportion_json(report.accuracy)
+    return {"accuracy": found.pop("share"), **found, "baseline": baseline, "unscored": report.unscored, **errors}
+
+
+def proportion_json(proportion: Proportion) -> dict[str, Any]:
+    """A share with its n and its 95 % Wilson interval; None of nothing."""
+    interval = proportion.interval
+    return {"share": proportion.value, "n": proportion.n, "interval": list(interval) if interval else None}
+
+
+def _flips(survey: Survey, task: Task) -> dict[str, Any]:
+    rows = task.labelled_set.rows
+    changes: list[dict[str, bool]] = []
+    for done, row in enumerate(rows, start=1):
+        try:
+            changes.append(_changes(survey.qwen, task, row.text))
+        except QwenAllInOneError:
+            continue
+        finally:
+            survey.tell(f"{task.name}, option orders", done, len(rows))
+    shares = {
+        name: proportion_json(Proportion(sum(change[name] for change in changes), len(changes)))
+        for name in ("reversed", "rotated", "any")
+    }
+    return {**shares, "unscored": len(rows) - len(changes)}
+
+
+def _changes(qwen: "SharedQwen", task: Task, text: str) -> dict[str, bool]:
+    """Under which changes of order the decision about a text becomes another; all orders in one pass."""
+    question = task.question(language_of(text))
+    labels = list(question.criteria)
+    turned = [[*labels[start:], *labels[:start]] for start in range(len(labels))]
+    asked = {"listed": question, "reversed": _in_order(question, labels[::-1])}
+    asked |= {f"rotated {start}": _in_order(question, turned[start]) for start in range(1, len(labels))}
+    options = {name: decision.option for name, decision in qwen.decide(text, asked).items()}
+    listed = options.pop("listed")
+    rotated = any(option != listed for name, option in options.items() if name != "reversed")
+    reversed_ = options["reversed"] != listed
+    return {"reversed": reversed_, "rotated": rotated, "any": reversed_ or rotated}
+
+
+def _in_order(question: Choice, labels: Sequence[str]) -> Choice:
+    return Choice(instructions=question.instructions, criteria={label: question.criteria[label] for label in labels})
+
+
+def _spaced(labelled_set: LabelledSet, rows: int | None) -> LabelledSet:
+    every = labelled_set.rows
+    if rows is None or rows >= len(every):
+        return labelled_set
+    return LabelledSet(labelled_set.name, tuple(every[index * len(every) // rows] for index in range(rows)))

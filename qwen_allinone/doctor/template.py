@@ -79,8 +79,8 @@ class _Pair:
 
     messages: Sequence[Message]
     thinking: bool
-    own: Sequence[int]
-    rendered: Sequence[int]
+    own: list[int]
+    rendered: list[int]
     error: str = ""
 
     @classmethod
@@ -88,7 +88,7 @@ class _Pair:
         cls, tokenizer: "PreTrainedTokenizerBase", chat: ChatML, messages: Sequence[Message], thinking: bool
     ) -> "_Pair":
         own = chat.conversation(messages, thinking=thinking)
-        options = {"enable_thinking": thinking} if chat.style.thinks else {}
+        options: dict[str, Any] = {"enable_thinking": thinking} if chat.style.thinks else {}
         try:
             text = tokenizer.apply_chat_template(
                 [{"role": message.role, "content": message.content} for message in messages],
@@ -97,12 +97,12 @@ class _Pair:
                 **options,
             )
         except Exception as error:  # a template is a program from outside: it may raise anything
-            return cls(messages, thinking, own, (), f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return cls(messages, thinking, own, [], f"{type(error).__name__}: {' '.join(str(error).split())}")
         return cls(messages, thinking, own, list(tokenizer(text, add_special_tokens=False).input_ids))
 
     @property
     def equal(self) -> bool:
-        return not self.error and list(self.own) == list(self.rendered)
+        return not self.error and self.own == self.rendered
 
     def to_json(self, tokenizer: "PreTrainedTokenizerBase") -> dict[str, Any]:
         """The conversation and either the error or both sides around the first token that differs."""

@@ -1,0 +1,133 @@
+"""What a model's name stands for, read from its files without loading its weights."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+from qwen_allinone.errors import ModelNotFoundError
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model as it lies on disk."""
+
+    name: str
+    state: Literal["ready", "not downloaded", "unusable"]
+    folder: str | None = None
+    """Where its files are; None if there are none here."""
+    architecture: str | None = None
+    parameters: int | None = None
+    """Stored weights, from the headers of the safetensors files; tied ones count once."""
+    bytes: int | None = None
+    """Of the safetensors files."""
+    problem: str | None = None
+    """Why it cannot be loaded."""
+
+    @classmethod
+    def of(cls, name: str) -> "ModelFacts":
+        """Resolve a name and read what is there; a hub id is looked up in the local cache only."""
+        try:
+            folder = _folder(name)
+        except (ModelNotFoundError, ImportError, OSError) as error:
+            return cls(name, "unusable", problem=_first_line(error))
+        if folder is None:
+            return cls(name, "not downloaded", problem="not in the local cache; the first use downloads it")
+        return _facts(cls(name, "ready", str(folder)), folder)
+
+    @property
+    def loadable(self) -> bool:
+        """Whether nothing in its files speaks against loading it here and now."""
+        return self.state == "ready"
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """For a terminal."""
+        words = {"ready": "可以加载 loadable", "not downloaded": "未下载 not downloaded", "unusable": "不可用 unusable"}
+        first = f"模型 model: {self.name} · {words[self.state]}" + (f" · {self.folder}" if self.folder else "")
+        about = [self.architecture] if self.architecture else []
+        if self.parameters is not None and self.bytes is not None:
+            about += [f"{self.parameters:,} 参数 parameters", f"{self.bytes / 1e6:,.1f} MB"]
+        return (first, *(f"  {line}" for line in (" · ".join(about), self.problem) if line))
+
+
+def _folder(name: str) -> Path | None:
+    """Where the model's files are; None for a hub id that was never downloaded."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    from qwen_allinone.model.loading import resolve
+
+    resolved = Path(resolve(name))
+    if resolved.is_dir():
+        return resolved
+    try:
+        found = snapshot_download(name, local_files_only=True)
+    except LocalEntryNotFoundError:
+        return None
+    except HFValidationError as error:
+        raise ModelNotFoundError(f"no model {name!r}: {_first_line(error)}") from error
+    return Path(resolve(found))
+
+
+def _facts(found: ModelFacts, folder: Path) -> ModelFacts:
+    from safetensors import SafetensorError
+
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        found = replace(found, architecture=_architecture(config))
+        weights = _weight_files(folder)
+        found = replace(found, bytes=sum(path.stat().st_size for path in weights))
+        found = replace(found, parameters=sum(map(_parameters, weights)))
+        _check_known(config)
+        _check_family(folder)
+    except (ModelNotFoundError, SafetensorError, OSError, ValueError) as error:
+        return replace(found, state="unusable", problem=_first_line(error))
+    return found
+
+
+def _architecture(config: Any) -> str:
+    if not isinstance(config, dict) or "model_type" not in config:
+        raise ModelNotFoundError("config.json names no model_type; download the model again")
+    return str(next(iter(config.get("architectures") or ()), config["model_type"]))
+
+
+def _weight_files(folder: Path) -> Sequence[Path]:
+    """The safetensors files; all those that an index names must be there."""
+    index = folder / "model.safetensors.index.json"
+    if not index.is_file():
+        return sorted(folder.glob("*.safetensors"))
+    named = sorted({folder / name for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    missing = [path.name for path in named if not path.is_file()]
+    if missing:
+        raise ModelNotFoundError(f"weights are missing: {', '.join(missing)}; download the model again")
+    return named
+
+
+def _parameters(path: Path) -> int:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="numpy") as file:
+        return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - not a dict
+
+
+def _check_known(config: dict[str, Any]) -> None:
+    from transformers import CONFIG_MAPPING, __version__
+
+    if config["model_type"] not in CONFIG_MAPPING:
+        raise ModelNotFoundError(
+            f"transformers {__version__} does not know {config['model_type']!r}; pip install -U transformers"
+        )
+
+
+def _check_family(folder: Path) -> None:
+    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")).get("added_tokens") or ()
+    missing = {"<|im_start|>", "<|im_end|>"} - {token["content"] for token in added}
+    if missing:
+        raise ModelNotFoundError(f"the tokenizer has no {' and no '.join(sorted(missing))}: not of the Qwen family")
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
