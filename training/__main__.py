@@ -61,7 +61,7 @@ def main(
     capabilities = Capabilities(layout="text_first", summary="extractive", reading_tokens=256)
     qwen = SharedQwen(model, tokens_of, name="in training", capabilities=capabilities)
     replies = [item for source in sources for item in source.items if item.reply is not None]
-    teacher = Teacher(chat, replies, text_tokens=160)
+    teacher = Teacher(chat, replies, text_tokens=112)
     train(
         model,
         teacher,

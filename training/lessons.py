@@ -50,10 +50,17 @@ class Teacher:
         self._replies = replies
         self._text_tokens = text_tokens
 
-    def lesson(self, item: Item, rng: random.Random, *, limit: int = 3) -> Lesson | None:
-        """The text with up to ``limit`` of its questions; None if nothing can be asked of it."""
+    def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25, limit: int = 3) -> Lesson | None:
+        """The text with up to ``limit`` of its questions; None if nothing can be asked of it.
+
+        Args:
+            item: the text and what is known about it.
+            rng: draws everything.
+            bare: how often a question comes in its shortest form, which teaches most per token.
+            limit: of questions.
+        """
         language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
-        asked = self._questions(item, language, rng)
+        asked = self._questions(item, language, rng, bare=bare)
         rng.shuffle(asked)
         branches, answers = [], []
         for question, answer in asked[:limit]:
@@ -69,16 +76,18 @@ class Teacher:
             answers.append((1.0,))
         if not branches:
             return None
-        return Lesson(tuple(self._prefix(item, language, rng)), tuple(branches), tuple(answers))
+        prefix = self._prefix(item, language, rng, persona=rng.random() > 0.08 + bare / 2)
+        return Lesson(tuple(prefix), tuple(branches), tuple(answers))
 
-    def _prefix(self, item: Item, language: Language, rng: random.Random) -> list[int]:
+    def _prefix(self, item: Item, language: Language, rng: random.Random, *, persona: bool) -> list[int]:
         history: list[Message] = []
         if item.reply is not None and rng.random() < 0.15:
             before = rng.choice(self._replies)
             history = [Message("user", before.text), Message("assistant", before.reply or "")]
         text = self._chat.decode(self._chat.encode(_roughened(item, rng))[: self._text_tokens]).rstrip("\ufffd")
-        persona = Message("system", _PERSONA.render(language, "persona"))
-        return self._chat.turns([persona, *history, Message("user", text)])
+        if persona:
+            history = [Message("system", _PERSONA.render(language, "persona")), *history]
+        return self._chat.turns([*history, Message("user", text)])
 
     def _stem(self, words: str) -> tuple[int, ...]:
         return (*self._chat.turn(Message("system", words)), *self._chat.opening())
@@ -98,12 +107,14 @@ class Teacher:
         stem = self._stem("\n".join(notes)) if notes else tuple(self._chat.opening())
         return Branch(stem, ((*self._chat.encode(item.reply or ""), self._chat.end_of_turn),))
 
-    def _questions(self, item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+    def _questions(
+        self, item: Item, language: Language, rng: random.Random, *, bare: float
+    ) -> list[tuple[Question, Answer]]:
         asked: list[tuple[Question, Answer]] = []
         if item.routes:
-            asked.append(_route(item, language, rng))
-        if item.mood is not None:
-            asked.append(_mood(item, language, rng))
+            asked.append(_route(item, language, rng, bare=rng.random() < bare))
+        if item.mood is not None and (item.mood != "neutral" or rng.random() < 0.3):
+            asked.append(_mood(item, language, rng, bare=rng.random() < bare))
         if item.grade is not None and rng.random() < 0.25:
             asked.append(_intensity(item, language, rng))
         if rng.random() < 0.2:
@@ -131,7 +142,7 @@ def _wording(language: Language, kind: str, shipped: str, rng: random.Random) ->
     return shipped if rng.random() < 0.6 else str(rng.choice(_PARAPHRASES[language][kind]))
 
 
-def _route(item: Item, language: Language, rng: random.Random) -> tuple[Question, Answer]:
+def _route(item: Item, language: Language, rng: random.Random, *, bare: bool) -> tuple[Question, Answer]:
     words = _PARAPHRASES[language]
     names = {route.name: route.name for route in shipped_routes()}
     criteria: dict[str, Any] = {route.name: route.description[language] for route in shipped_routes()}
@@ -139,7 +150,7 @@ def _route(item: Item, language: Language, rng: random.Random) -> tuple[Question
         names = {name: rng.choice(words["route_labels"][name]) for name in names}
     if rng.random() < 0.3:
         criteria = {name: rng.choice(words["route_descriptions"][name]) for name in criteria}
-    if rng.random() < 0.3:
+    if bare:
         criteria = dict.fromkeys(criteria)
     if rng.random() < 0.15:
         dropped = rng.choice([name for name in names if name not in item.routes])
@@ -148,24 +159,26 @@ def _route(item: Item, language: Language, rng: random.Random) -> tuple[Question
     if rng.random() < 0.15:
         other = rng.choice(list(words["other_routes"]))
         named[other] = words["other_routes"][other]
-    instructions = _wording(language, "route", _ROUTE.render(language, "instructions"), rng)
+    shortest = words["route_shortest"] if bare else None
+    instructions = shortest or _wording(language, "route", _ROUTE.render(language, "instructions"), rng)
     share = 1 / len(item.routes)
     return Choice(instructions=instructions, criteria=named), {names[route]: share for route in item.routes}
 
 
-def _mood(item: Item, language: Language, rng: random.Random) -> tuple[Question, Answer]:
+def _mood(item: Item, language: Language, rng: random.Random, *, bare: bool) -> tuple[Question, Answer]:
     prompt = _TOOLS["sentiment"]
     positive, negative = prompt.entry(language, "positive"), prompt.entry(language, "negative")
     criteria: dict[str, Any] = {
         positive: prompt.entry(language, "positive_description"),
         negative: prompt.entry(language, "negative_description"),
     }
-    if rng.random() < 0.2:
+    if bare:
         criteria = {positive: None, negative: None}
     elif rng.random() < 0.3:
         positive, negative = rng.choice(_PARAPHRASES[language]["mood_labels"])
         criteria = {positive: None, negative: None}
-    instructions = _wording(language, "mood", prompt.render(language, "instructions"), rng)
+    shortest = _PARAPHRASES[language]["mood_shortest"] if bare else None
+    instructions = shortest or _wording(language, "mood", prompt.render(language, "instructions"), rng)
     share = {"positive": 1.0, "neutral": 0.5, "negative": 0.0}[item.mood or "neutral"]
     return Choice(instructions=instructions, criteria=criteria), {positive: share, negative: 1 - share}
 

@@ -1,14 +1,19 @@
 """The bundled model's tokenizer: byte-level BPE of the Qwen2 class with the ChatML control tokens."""
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
-from transformers import PreTrainedTokenizerFast, Qwen2TokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 CONTROL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_TEMPLATE = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 )
 
 
@@ -35,11 +40,18 @@ def train(texts: Iterable[str], *, size: int) -> Tokenizer:
     return tokenizer
 
 
-def save(tokenizer: Tokenizer, folder: Path, *, window: int) -> PreTrainedTokenizerFast:
-    """Write the files that ``AutoTokenizer`` reads, and give back what it makes of them."""
-    wrapped = PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, eos_token="<|im_end|>", pad_token="<|endoftext|>", model_max_length=window
-    )
-    wrapped.save_pretrained(folder)
-    loaded: PreTrainedTokenizerFast = Qwen2TokenizerFast.from_pretrained(folder)
+def save(tokenizer: Tokenizer, folder: Path, *, window: int) -> PreTrainedTokenizerBase:
+    """Write the files from which ``AutoTokenizer`` makes a ``Qwen2Tokenizer``, and give back what it makes."""
+    tokenizer.save(str(folder / "tokenizer.json"))
+    config = {
+        "tokenizer_class": "Qwen2Tokenizer",
+        "model_max_length": window,
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "unk_token": None,
+        "bos_token": None,
+        "chat_template": _TEMPLATE,
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    loaded: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder)
     return loaded

@@ -15,6 +15,8 @@ from training.lessons import Lesson, Teacher
 from training.sources import Source
 
 _POOL = 384
+_BARE_UNTIL, _BARE_FIRST, _BARE_LATER = 0.55, 0.85, 0.2
+"""Short questions come first, and the toolkit's own wordings once there is something to word."""
 _GOLD_WEIGHT = 0.1
 _REPLY_WEIGHT = 0.6
 
@@ -39,7 +41,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 2, 2, 1, tokens=400_000),
-    "small": Size(14000, 256, 512, 3, 4, 2, tokens=9_000_000),
+    "small": Size(14000, 256, 512, 3, 4, 2, tokens=18_000_000),
 }
 
 
@@ -86,10 +88,10 @@ def train(
         [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98)
     )
     average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    start, seen, steps, next_check = time.monotonic(), 0, 0, size.tokens // 10
+    start, seen, steps, next_check = time.monotonic(), 0, 0, size.tokens // 8
     losses: list[float] = []
     model.train()
-    for batch in _batches(teacher, sources, size.batch, rng):
+    for batch in _batches(teacher, sources, size.batch, rng, bare=lambda: _bare(seen / size.tokens)):
         rate = size.learning_rate * min(1.0, steps / 100) * max(0.0, 1 - seen / size.tokens)
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -111,7 +113,7 @@ def train(
             model.eval()
             log(check())
             model.train()
-            next_check += size.tokens // 10
+            next_check += size.tokens // 8
         if seen >= size.tokens:
             break
     model.load_state_dict(average.module.state_dict())
@@ -136,7 +138,13 @@ def _loss(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
     return loss / count
 
 
-def _batches(teacher: Teacher, sources: Sequence[Source], tokens: int, rng: random.Random) -> Iterator[Batch]:
+def _bare(progress: float) -> float:
+    return _BARE_FIRST if progress < _BARE_UNTIL else _BARE_LATER
+
+
+def _batches(
+    teacher: Teacher, sources: Sequence[Source], tokens: int, rng: random.Random, *, bare: Callable[[], float]
+) -> Iterator[Batch]:
     """Endless batches of lessons of similar length."""
     stocks = [[*source.items] for source in sources]
     queues: list[list[int]] = [[] for _ in sources]
@@ -146,7 +154,7 @@ def _batches(teacher: Teacher, sources: Sequence[Source], tokens: int, rng: rand
             index = rng.choices(range(len(sources)), [source.share for source in sources])[0]
             if not queues[index]:
                 queues[index] = rng.sample(range(len(stocks[index])), len(stocks[index]))
-            lesson = teacher.lesson(stocks[index][queues[index].pop()], rng)
+            lesson = teacher.lesson(stocks[index][queues[index].pop()], rng, bare=bare())
             if lesson is not None:
                 pool.append(lesson)
         pool.sort(key=_length)
