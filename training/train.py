@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from training.batches import Batch, collate
@@ -17,6 +18,8 @@ from training.sources import Source
 _POOL = 384
 _BARE_UNTIL, _BARE_FIRST, _BARE_LATER = 0.55, 0.85, 0.2
 """Short questions come first, and the toolkit's own wordings once there is something to word."""
+_AVERAGE_FROM = 0.8
+_CHECK_EVERY = 0.125
 _GOLD_WEIGHT = 0.1
 _REPLY_WEIGHT = 0.6
 
@@ -69,6 +72,35 @@ def new_model(size: Size, vocabulary: int, embeddings: torch.Tensor, *, stop: in
     return model
 
 
+@dataclass
+class Progress:
+    """How far a training is."""
+
+    tokens: int
+    """To be trained on."""
+    seen: int = 0
+    steps: int = 0
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return min(1.0, self.seen / self.tokens)
+
+    @property
+    def rate(self) -> float:
+        """Share of the highest learning rate: a short climb, then a line down to zero."""
+        return min(1.0, self.steps / 100) * (1 - self.share)
+
+    @property
+    def bare(self) -> float:
+        """How often questions come in their shortest form."""
+        return _BARE_FIRST if self.share < _BARE_UNTIL else _BARE_LATER
+
+    def passed(self, share: float, batch: int) -> bool:
+        """Whether the last batch, of that many tokens, crossed a multiple of the share."""
+        return int(self.share / share) > int((self.seen - batch) / self.tokens / share)
+
+
 def train(
     model: Qwen2ForCausalLM,
     teacher: Teacher,
@@ -80,44 +112,44 @@ def train(
     check: Callable[[], str],
 ) -> None:
     """Train in place; at the end the weights are the running average of the last steps."""
-    rng = random.Random(seed)
     torch.manual_seed(seed)
-    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
-    plain = [weight for weight in model.parameters() if weight.ndim == 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}], betas=(0.9, 0.98)
-    )
-    average = torch.optim.swa_utils.AveragedModel(model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998))
-    start, seen, steps, next_check = time.monotonic(), 0, 0, size.tokens // 8
-    losses: list[float] = []
+    optimizer = _optimizer(model)
+    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
+    progress, losses, start = Progress(size.tokens), [0.0], time.monotonic()
     model.train()
-    for batch in _batches(teacher, sources, size.batch, rng, bare=lambda: _bare(seen / size.tokens)):
-        rate = size.learning_rate * min(1.0, steps / 100) * max(0.0, 1 - seen / size.tokens)
+    for batch in _batches(teacher, sources, size.batch, random.Random(seed), progress):
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = size.learning_rate * progress.rate
         loss = _loss(model, batch)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        if seen > 0.8 * size.tokens:
-            average.update_parameters(model)
         losses.append(loss.item())
-        seen += batch.size
-        steps += 1
-        if steps % 100 == 0:
-            elapsed = time.monotonic() - start
-            mean = sum(losses[-100:]) / 100
-            log(json.dumps({"step": steps, "tokens": seen, "loss": round(mean, 4), "seconds": round(elapsed)}))
-        if seen >= next_check:
-            model.eval()
+        progress.seen += batch.size
+        progress.steps += 1
+        if progress.share > _AVERAGE_FROM:
+            average.update_parameters(model)
+        if progress.steps % 100 == 0:
+            log(json.dumps(_report(progress, losses[-100:], time.monotonic() - start)))
+        if progress.passed(_CHECK_EVERY, batch.size):
             log(check())
             model.train()
-            next_check += size.tokens // 8
-        if seen >= size.tokens:
+        if progress.share >= 1:
             break
     model.load_state_dict(average.module.state_dict())
-    model.eval()
+
+
+def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    plain = [weight for weight in model.parameters() if weight.ndim == 1]
+    groups = [{"params": decayed, "weight_decay": 0.05}, {"params": plain, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+
+
+def _report(progress: Progress, losses: Sequence[float], seconds: float) -> dict[str, float]:
+    loss = round(sum(losses) / len(losses), 4)
+    return {"step": progress.steps, "tokens": progress.seen, "loss": loss, "seconds": round(seconds)}
 
 
 def _loss(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
@@ -138,12 +170,8 @@ def _loss(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
     return loss / count
 
 
-def _bare(progress: float) -> float:
-    return _BARE_FIRST if progress < _BARE_UNTIL else _BARE_LATER
-
-
 def _batches(
-    teacher: Teacher, sources: Sequence[Source], tokens: int, rng: random.Random, *, bare: Callable[[], float]
+    teacher: Teacher, sources: Sequence[Source], tokens: int, rng: random.Random, progress: Progress
 ) -> Iterator[Batch]:
     """Endless batches of lessons of similar length."""
     stocks = [[*source.items] for source in sources]
@@ -154,7 +182,7 @@ def _batches(
             index = rng.choices(range(len(sources)), [source.share for source in sources])[0]
             if not queues[index]:
                 queues[index] = rng.sample(range(len(stocks[index])), len(stocks[index]))
-            lesson = teacher.lesson(stocks[index][queues[index].pop()], rng, bare=bare())
+            lesson = teacher.lesson(stocks[index][queues[index].pop()], rng, bare=progress.bare)
             if lesson is not None:
                 pool.append(lesson)
         pool.sort(key=_length)
