@@ -31,6 +31,7 @@ _TEXTS = (
 
 
 def main(
+    *,
     model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
     rounds: Annotated[int, typer.Option(min=5, help="Passes over the texts; medians are over all of them.")] = 7,
     threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
@@ -57,7 +58,8 @@ def main(
     result = {
         "model": model,
         "command": f"python -m benchmarks.decisions --model {model} --rounds {rounds} --threads {threads}",
-        "conditions": {"cpu": platform.machine(), "threads": threads, "torch": torch.__version__, "n": len(_TEXTS) * rounds},
+        "n": len(_TEXTS) * rounds,
+        "conditions": {"cpu": platform.machine(), "threads": threads, "torch": torch.__version__},
         "median_ms": {name: round(value * 1000, 2) for name, value in medians.items()},
         "ratio_to_packed": {name: round(value / medians["packed"], 2) for name, value in medians.items()},
     }

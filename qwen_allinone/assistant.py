@@ -91,11 +91,13 @@ class OpenTurn:
     def pieces(self) -> Iterator[str]:
         """The answer piece by piece; a result that is not text comes as one piece."""
         start = time.perf_counter()
+        self.output = ""
         for piece in self.runnable.stream(self.input):
             words = str(piece.text) if isinstance(piece, BaseMessage) else piece
             joins = isinstance(words, str) and isinstance(self.output, str)
             self.output = self.output + words if joins else words
-            yield str(words)
+            if words is not None:
+                yield str(words)
         if isinstance(self.output, str):
             self.output = self.output.strip()
         self.timings_ms["answer"] = _milliseconds(start)
@@ -114,7 +116,7 @@ class Assistant:
         self.qwen = qwen
         self.router = router
         self._home = home
-        self._chat = ChatTool(qwen)
+        self._chat = ChatTool(qwen=qwen)
 
     @classmethod
     def default(
@@ -131,15 +133,16 @@ class Assistant:
             qwen: by default the model that the environment names, or the bundled one.
             routes: added to the default ones; one of the same name replaces it.
             home: folder of the long-term memory; by default the environment's.
-            runnables: what added routes may name besides ``sentiment``, ``chat``, ``intent``, ``summary``, ``keywords``.
+            runnables: what added routes may name besides ``sentiment``, ``chat``, ``intent``, ``summary`` and
+                ``keywords``.
         """
         shared = qwen or SharedQwen.load(settings.model_name())
         tools: dict[str, Runnable[Any, Any]] = {
-            "sentiment": SentimentTool(shared),
-            "chat": ChatTool(shared),
-            "intent": IntentTool(shared),
-            "summary": SummaryTool(shared),
-            "keywords": KeywordsTool(shared),
+            "sentiment": SentimentTool(qwen=shared),
+            "chat": ChatTool(qwen=shared),
+            "intent": IntentTool(qwen=shared),
+            "summary": SummaryTool(qwen=shared),
+            "keywords": KeywordsTool(qwen=shared),
         }
         router = PromptRouter(shared, [*shipped_routes(), *routes], runnables=tools | dict(runnables or {}))
         return cls(shared, router, home=home)

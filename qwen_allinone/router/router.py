@@ -146,15 +146,15 @@ class PromptRouter(Runnable[Any, Routed]):
             InputError: the input is neither a text nor a mapping with one under ``"text"``.
             EmptyTextError: the text is blank.
         """
-        return self._call_with_config(self._decide_and_dispatch, input, config, run_type="chain", **kwargs)
+        return self._call_with_config(self._decide_and_dispatch, input, config, **kwargs)  # type: ignore[arg-type]
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
         """Decide in a thread, then await the route's Runnable."""
-        return await self._acall_with_config(self._decide_and_adispatch, input, config, run_type="chain", **kwargs)
+        return await self._acall_with_config(self._decide_and_adispatch, input, config, **kwargs)  # type: ignore[arg-type]
 
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Routed]:
         """Decide, then pass on what the route's Runnable streams, each piece with the decision."""
-        yield from self._transform_stream_with_config(iter([input]), self._pieces, config, run_type="chain", **kwargs)
+        yield from self._transform_stream_with_config(iter([input]), self._pieces, config, **kwargs)  # type: ignore[arg-type]
 
     async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Routed]:
         """The same without blocking the event loop."""
@@ -162,7 +162,7 @@ class PromptRouter(Runnable[Any, Routed]):
         async def inputs() -> AsyncIterator[Any]:
             yield input
 
-        pieces = self._atransform_stream_with_config(inputs(), self._apieces, config, run_type="chain", **kwargs)
+        pieces = self._atransform_stream_with_config(inputs(), self._apieces, config, **kwargs)  # type: ignore[arg-type]
         async for piece in pieces:
             yield piece
 

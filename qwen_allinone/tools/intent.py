@@ -52,7 +52,7 @@ class IntentTool(QwenTool):
             listed = _PROMPT.entry(language, "candidates")
         if len(set(listed)) < len(listed):
             raise QuestionError(f"intent candidates must be distinct; given: {list(listed)}")
-        criteria = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed)
+        criteria: dict[str, Any] = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed)
         if not criteria:
             raise QuestionError("intent candidates are empty; give at least one label")
         question = Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)

@@ -16,7 +16,10 @@ from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 _PROMPT = PromptFile.load("qwen_allinone.tools", "keywords")
 _AT_ONCE = 24
 _MOST_CANDIDATES = 96
-_WORD = re.compile(r"(?P<han>[\u3400-\u9fff]+)|[^\W\d_\u3400-\u9fff](?:['’-]?(?![\u3400-\u9fff])[\w+#])+")
+_WORD = re.compile(
+    r"(?P<han>[\u3400-\u9fff]+)"
+    r"|(?<![A-Za-z0-9_])[^\W\d_\u3400-\u9fff](?:['’-]?(?![\u3400-\u9fff])[\w+#])+"
+)
 """A run of Han characters, or a word of letters: no single ones, no numbers."""
 
 
@@ -61,7 +64,7 @@ class KeywordsTool(QwenTool):
         scores: dict[str, float] = {}
         for start in range(0, len(spans), _AT_ONCE):
             questions = {
-                span: Noul(instructions=_PROMPT.render(language, "keyword", span=span))
+                span: Noul(instructions=_PROMPT.render(language, "keyword", keyword=span))
                 for span in spans[start : start + _AT_ONCE]
             }
             decisions = self.qwen.decide(text, questions)

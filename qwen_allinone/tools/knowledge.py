@@ -7,7 +7,6 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 from pydantic import Field
 
-from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.sentences import split_sentences
@@ -43,9 +42,6 @@ class KnowledgeTool(QwenTool):
     args_schema: Any = TextInput
     retriever: Runnable[str, list[Document]] = Field(exclude=True)
     max_new_tokens: int = 200
-
-    def __init__(self, qwen: SharedQwen, *, retriever: Runnable[str, list[Document]], **fields: Any) -> None:
-        super().__init__(qwen, retriever=retriever, **fields)
 
     def _run(self, text: str) -> KnowledgeAnswer:
         documents = [document for document in self.retriever.invoke(text) if document.page_content.strip()]

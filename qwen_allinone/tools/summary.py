@@ -61,7 +61,8 @@ class SummaryTool(QwenTool):
         pieces = split_for_reading(self.qwen, text)
         if len(pieces) == 1:
             return self._best(text, self.max_sentences)
-        kept = [sentence for piece in pieces for sentence in self._best(piece, 1)]
+        each = -(-self.max_sentences // len(pieces))  # rounded up
+        kept = [sentence for piece in pieces for sentence in self._best(piece, each)]
         shorter = "\n".join(kept)
         return self._extract(shorter) if len(shorter) < len(text) else kept[: self.max_sentences]
 

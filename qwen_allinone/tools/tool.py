@@ -1,7 +1,5 @@
 """What all tools share: the one model, and a text as typed input."""
 
-from typing import Any
-
 from langchain_core.tools import BaseTool
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -29,6 +27,3 @@ class QwenTool(BaseTool):
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     qwen: SharedQwen = Field(exclude=True, repr=False)
-
-    def __init__(self, qwen: SharedQwen, **fields: Any) -> None:
-        super().__init__(qwen=qwen, **fields)

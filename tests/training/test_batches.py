@@ -36,10 +36,7 @@ def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, items: list[Item]
     likelihoods = torch.log_softmax(logits, dim=-1).gather(1, batch.tokens[:, None]).squeeze(1)
     found = torch.zeros(len(batch.shares)).index_add(0, batch.leaves, likelihoods).tolist()
     expected = [
-        score
-        for lesson in lessons
-        for branch in qwen._scorer.score(lesson.prefix, lesson.branches)
-        for score in branch
+        score for lesson in lessons for branch in qwen._scorer.score(lesson.prefix, lesson.branches) for score in branch
     ]
     assert found == pytest.approx(expected, abs=1e-3)
 

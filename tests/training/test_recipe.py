@@ -18,7 +18,9 @@ def test_the_command_writes_a_model_that_loads_and_decides(tmp_path: Path) -> No
     qwen = SharedQwen.load(str(tmp_path))
     assert type(qwen.tokenizer).__name__.startswith("Qwen2Tokenizer")
     assert qwen.capabilities.summary == "extractive"
-    decision = qwen.decide("还行", {"mood": Choice(instructions="情绪？", criteria={"正面": None, "负面": None})})["mood"]
+    decision = qwen.decide("还行", {"mood": Choice(instructions="情绪？", criteria={"正面": None, "负面": None})})[
+        "mood"
+    ]
     assert abs(sum(decision.probabilities.values()) - 1) < 1e-9
     weights = json.loads((tmp_path / "config.json").read_text(encoding="utf-8"))
     assert weights["model_type"] == "qwen2"

@@ -1,0 +1,125 @@
+import asyncio
+import time
+
+import pytest
+from tiny_qwen import CONTROL_TOKENS, REPLIES
+
+from qwen_allinone.errors import EmptyTextError
+from qwen_allinone.model import Message
+from qwen_allinone.tools import ChatTool
+
+TEXT = "今天有点累"
+MEMORIES = ["我住在成都", "我养了一只叫豆子的猫"]
+
+
+@pytest.mark.parametrize("text", REPLIES)
+def test_the_reply_is_what_the_model_has_to_say(trained, text):
+    """Whole, and without the prompt."""
+    tool = ChatTool(qwen=trained, repetition_penalty=1.0)
+    assert tool.invoke(text) == REPLIES[text]
+    assert "".join(tool.stream(text)) == REPLIES[text]
+
+
+def test_a_reply_is_streamed_piece_by_piece(trained):
+    """There is more than one piece, synchronously and asynchronously, and they are the reply."""
+    tool = ChatTool(qwen=trained, repetition_penalty=1.0)
+    text, reply = next(iter(REPLIES.items()))
+
+    async def collected() -> list[str]:
+        return [piece async for piece in tool.astream(text)]
+
+    pieces = list(tool.stream({"text": text}))
+    assert len(pieces) > 1
+    assert "".join(pieces) == reply
+    assert asyncio.run(collected()) == pieces
+
+
+def test_leaving_a_stream_early_frees_the_model(extracting):
+    """A consumer that has enough does not keep others waiting for the rest."""
+    tool = ChatTool(qwen=extracting, max_new_tokens=700)
+
+    async def first() -> str:
+        async for piece in tool.astream(TEXT):
+            return piece
+        return ""
+
+    for begin in (lambda: next(iter(tool.stream(TEXT))), lambda: asyncio.run(first())):
+        assert begin()
+        start = time.perf_counter()
+        assert ChatTool(qwen=extracting, max_new_tokens=1).invoke("好") is not None
+        assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(("text", "words"), [(TEXT, "安慰"), ("I am tired", "Comfort")])
+def test_an_upset_user_is_comforted_first(extracting, text, words):
+    """The model is told so behind the text, in the text's language, and only where it was asked for."""
+    tool = ChatTool(qwen=extracting, max_new_tokens=1)
+    tool.invoke({"text": text, "soothe": True})
+    tool.invoke(text)
+    (_, soothing), (_, plain) = extracting.replies
+    assert words in soothing
+    assert plain == ""
+
+
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_memories_stand_in_the_note_one_per_line(language):
+    """Each is there word for word."""
+    note = ChatTool.notes(language, memories=MEMORIES)
+    assert note.splitlines()[1:] == [f"- {memory}" for memory in MEMORIES]
+    assert ChatTool.notes(language) == ""
+
+
+def test_comfort_and_memories_come_together():
+    """One note holds both."""
+    both = ChatTool.notes("zh", memories=MEMORIES, soothe=True)
+    assert both == f"{ChatTool.notes('zh', soothe=True)}\n{ChatTool.notes('zh', memories=MEMORIES)}"
+
+
+def test_a_memory_is_never_looked_into():
+    """A dollar sign or control token in it is text."""
+    memory = f"我欠 $memories 块 {' '.join(CONTROL_TOKENS)}"
+    assert f"- {memory}" in ChatTool.notes("zh", memories=[memory])
+
+
+def test_notes_never_enter_the_history(extracting):
+    """The next turn reads what was said, and nothing that was whispered."""
+    tool = ChatTool(qwen=extracting, max_new_tokens=3)
+    reply = tool.invoke({"text": TEXT, "memories": MEMORIES, "soothe": True})
+    history = [Message("user", TEXT), Message("assistant", reply)]
+    tool.invoke({"text": "我叫什么？", "history": history})
+    messages, notes = extracting.replies[-1]
+    assert messages[1:] == [*history, Message("user", "我叫什么？")]
+    assert notes == ""
+    assert all("豆子" not in message.content and "安慰" not in message.content for message in messages)
+
+
+def test_a_note_stands_behind_the_text_that_is_already_read(extracting):
+    """A reply with memories reuses the whole reading of the text."""
+    extracting.decide(TEXT, {"x": _yes_or_no()})
+    before = extracting.cache_statistics
+    ChatTool(qwen=extracting, max_new_tokens=1).invoke({"text": TEXT, "memories": MEMORIES})
+    after = extracting.cache_statistics
+    assert after.entries == before.entries
+    messages, _ = extracting.replies[-1]
+    assert after.reused_tokens - before.reused_tokens == len(extracting.chat.turns(messages))
+
+
+def test_history_may_come_as_plain_values(extracting):
+    """As an agent or a JSON request would give it."""
+    history = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好呀"}]
+    ChatTool(qwen=extracting, max_new_tokens=1).invoke({"text": TEXT, "history": history})
+    messages, _ = extracting.replies[-1]
+    assert messages[1:3] == [Message("user", "你好"), Message("assistant", "你好呀")]
+
+
+@pytest.mark.parametrize("call", ["invoke", "stream"])
+def test_a_blank_text_is_refused(extracting, call):
+    """There is nothing to reply to."""
+    with pytest.raises(EmptyTextError):
+        list(getattr(ChatTool(qwen=extracting), call)({"text": " ", "history": [Message("user", "你好")]}))
+
+
+def _yes_or_no():
+    from qwen_allinone.model import Noul
+
+    return Noul(instructions="?")
