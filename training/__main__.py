@@ -76,7 +76,7 @@ def main(
 
 def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> str:
     """Write the model as it is now, in the form in which it ships, and say how well it decides."""
-    qwen.model.eval()
+    qwen.model.eval()  # type: ignore[no-untyped-call]
     accuracy = _accuracy(qwen, held)
     tied = {"lm_head.weight"}
     weights = {name: weight.half() for name, weight in qwen.model.state_dict().items() if name not in tied}
