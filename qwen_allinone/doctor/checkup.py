@@ -1,21 +1,17 @@
 """Everything that only a run on the user's own weights can settle, as one JSON object."""
 
-from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from qwen_allinone.errors import InputError
 
 if TYPE_CHECKING:
-    from qwen_allinone.doctor.survey import Survey
+    from qwen_allinone.doctor.survey import Progress, Survey
     from qwen_allinone.model import SharedQwen
-
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, how many rows of it are done, and of how many."""
 
 
 def check(
-    model: str, *, rows: int | None = None, device: str = "cpu", progress: Progress | None = None
+    model: str, *, rows: int | None = None, device: str = "cpu", progress: "Progress | None" = None
 ) -> dict[str, Any]:
     """Load a model and check it: template, control tokens, scoring, option order, layouts, precision, corrections.
 
@@ -38,7 +34,7 @@ def check(
     return check_loaded(SharedQwen.load(model, device=device), rows=rows, progress=progress)
 
 
-def check_loaded(qwen: "SharedQwen", *, rows: int | None = None, progress: Progress | None = None) -> dict[str, Any]:
+def check_loaded(qwen: "SharedQwen", *, rows: int | None = None, progress: "Progress | None" = None) -> dict[str, Any]:
     """The same for a model that is in memory already."""
     _check_rows(rows)
     from qwen_allinone.doctor.survey import Survey, shipped_tasks

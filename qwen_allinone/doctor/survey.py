@@ -1,6 +1,6 @@
 """Decisions of one model over the shipped sets, and what they say about option order, layouts and corrections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -16,8 +16,10 @@ from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools.sentiment import mood_question
 
 if TYPE_CHECKING:
-    from qwen_allinone.doctor.checkup import Progress
     from qwen_allinone.model import SharedQwen
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, how many rows of it are done, and of how many."""
 
 CORRECTIONS = {
     "none": Calibration(),
@@ -63,7 +65,7 @@ class Survey:
         progress: called as rows are done.
     """
 
-    def __init__(self, qwen: "SharedQwen", tasks: Sequence[Task], progress: "Progress | None" = None) -> None:
+    def __init__(self, qwen: "SharedQwen", tasks: Sequence[Task], progress: Progress | None = None) -> None:
         self.qwen = qwen
         self.tasks = tasks
         self.progress = progress
