@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +12,13 @@ from typer.core import TyperGroup
 
 from qwen_allinone import __version__, settings, terminal
 from qwen_allinone.errors import InputError, QwenAllInOneError
+from qwen_allinone.options import GROUP, AsJson, Home, MaybeUser, Model, Routes, TextOrDash, open_assistant
+from qwen_allinone.store_commands import kb_app, memory_app
 
 if TYPE_CHECKING:
-    from qwen_allinone.assistant import Assistant
-    from qwen_allinone.conversation import Conversation
+    from qwen_allinone.assistant import Assistant, OpenTurn
     from qwen_allinone.eval import EvalRun, LabelledSet
-    from qwen_allinone.memory import KnowledgeBase, LongTermMemory
-    from qwen_allinone.model import SharedQwen
+    from qwen_allinone.model import Decision, Message
 
 
 class Commands(TyperGroup):
@@ -48,19 +48,17 @@ class Task(StrEnum):
     ROUTE = "route"
 
 
-_STYLE: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "add_completion": False}
 app = typer.Typer(
     cls=Commands,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="一个小模型办所有事：情绪、路由、回答、记忆、知识库、评测。 · One small model does it all: mood, route, answer, "
-    "memory, knowledge bases, evaluation.",
-    **_STYLE,
+    help="一个小模型办所有事：情绪、路由、回答、记忆、知识库、评测。 · "
+    "One small model does it all: mood, route, answer, memory, knowledge bases, evaluation.",
+    **GROUP,
 )
-memory_app = typer.Typer(help="长期记忆，各用户互不可见。 · Long-term memory, each user's own.", **_STYLE)
-kb_app = typer.Typer(help="知识库：加文件，提问，列出。 · Knowledge bases: add files, ask, list.", **_STYLE)
 app.add_typer(memory_app, name="memory")
 app.add_typer(kb_app, name="kb")
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 fine, 1 the run failed, 2 the input cannot work, 130 stopped by Ctrl-C.
@@ -72,13 +70,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     app(None if arguments is None else list(arguments), prog_name="qwen-allinone")
 
 
-@app.callback()
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="显示版本。 · Show the version.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _show_version(wanted: bool) -> None:
+    if wanted:
         terminal.show(__version__)
         raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool, typer.Option("--version", help="显示版本。 · Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -96,7 +101,7 @@ def ask(
 ) -> None:
     """问一句：情绪、路由、回答。 · Ask: mood, route and answer."""
     given = terminal.read_text(text)
-    assistant = _assistant(model, home=home, routes=routes)
+    assistant = open_assistant(model, home=home, routes=routes)
     if as_json:
         terminal.show_json(assistant.invoke(given, user=user).to_json())
         return
@@ -109,12 +114,15 @@ def ask(
 @app.command()
 def route(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="文本；- 表示标准输入。 · Texts; - is standard input.")
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="文本；- 表示标准输入。 · Texts; - is standard input."),
     ] = None,
     *,
     file: Annotated[
         str | None,
-        typer.Option(metavar="LINES.txt", help="每行一条的文本文件；- 表示标准输入。 · A text per line; - is standard input."),
+        typer.Option(
+            metavar="LINES.txt", help="每行一条的文本文件；- 表示标准输入。 · A text per line; - is standard input."
+        ),
     ] = None,
     routes: Routes = None,
     model: Model = None,
@@ -124,7 +132,7 @@ def route(
     if bool(texts) == (file is not None):
         raise InputError("route needs either texts or --file; give one of the two")
     given = [terminal.read_text(text) for text in texts or ()] if file is None else terminal.read_lines(file)
-    router = _assistant(model, routes=routes).router
+    router = open_assistant(model, routes=routes).router
     failed = False
     for number, text in enumerate(given, start=1):
         try:
@@ -146,15 +154,15 @@ def route(
 @app.command()
 def chat(*, user: MaybeUser = None, home: Home = None, model: Model = None, as_json: AsJson = False) -> None:
     """连续聊天；/quit 离开，Ctrl-C 打断回答。 · Talk; /quit leaves, Ctrl-C stops a reply. A pipe works as well."""
-    from qwen_allinone.conversation import Conversation
-
-    conversation = Conversation(_assistant(model, home=home), user=user)
+    assistant = open_assistant(model, home=home)
+    history: list[Message] = []
     failed = False
     for line in terminal.arriving_lines("你 · you> "):
         if line.strip() == b"/quit":
             break
         try:
-            _take_turn(conversation, terminal.decoded_line(line), as_json=as_json)
+            turn = assistant.begin(terminal.decoded_line(line), user=user, history=history, reply_to_opinions=True)
+            history += _taken(assistant, turn, as_json=as_json)
         except QwenAllInOneError as error:
             failed |= not as_json
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(error)
@@ -193,9 +201,91 @@ def evaluate(
         rows = LabelledSet.shipped(name)
     else:
         rows = LabelledSet.of_file(data, text_column, label_column=label_column, label_map=LABEL_MAPS[name])
-    run = _eval_run(task, rows, _assistant(model))
+    run = _eval_run(open_assistant(model), task, rows)
     with terminal.progress_bar(task) as progress:
         report = run.execute(out, progress=progress)
     terminal.show_json(report.to_json()) if as_json else terminal.show(report.render())
 
 
+@app.command()
+def demo(*, model: Model = None, as_json: AsJson = False) -> None:
+    """一分钟演示：十条输入、跨进程的记忆、准确率。 · One minute: ten inputs, memory across processes, accuracy."""
+    from qwen_allinone.demo import recall_across_processes, show_demo, take_samples
+    from qwen_allinone.eval import LabelledSet
+
+    assistant = open_assistant(model)
+    run = _eval_run(assistant, Task.SENTIMENT, LabelledSet.shipped("sentiment"))
+    if not as_json:
+        show_demo(assistant, run)
+        return
+    turns, recalled, report = take_samples(assistant), recall_across_processes(assistant.qwen.name), run.execute()
+    terminal.show_json(
+        {
+            "turns": [{"text": turn.text, **turn.to_json()} for turn in turns],
+            "memory": [vars(each) for each in recalled],
+            "sentiment": report.to_json(),
+        }
+    )
+
+
+@app.command()
+def doctor(
+    *,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="载入模型逐项检查，输出一个 JSON。 · Load the model, check all, print one JSON."),
+    ] = False,
+    rows: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="--check 每套数据取多少条，默认全部。 · Rows of each set for --check; all by default."
+        ),
+    ] = None,
+    model: Model = None,
+    as_json: AsJson = False,
+) -> None:
+    """看看装了什么、缺什么；有缺则退出码为 1。 · What is installed, what is missing (then the exit code is 1)."""
+    from qwen_allinone import doctor as surgery
+
+    name = model or settings.model_name()
+    if check:
+        with terminal.progress_bar(name) as progress:
+            checked = surgery.check(name, rows=rows, progress=lambda _, done, total: progress(done, total))
+        terminal.show_json(checked)
+        return
+    found = surgery.examine(name)
+    terminal.show_json(found.to_json()) if as_json else terminal.show("\n".join(found.lines))
+    if not found.ready:
+        raise typer.Exit(1)
+
+
+def _taken(assistant: "Assistant", turn: "OpenTurn", *, as_json: bool) -> "Sequence[Message]":
+    """Answer one turn of a chat, and what of it belongs to the history; Ctrl-C stops the answer and no more."""
+    from qwen_allinone.model import Message
+
+    if as_json:
+        for _ in turn.pieces():
+            pass
+        terminal.show_json(assistant.finish(turn).to_json())
+    else:
+        terminal.show(str(turn.sentiment), style="bold")
+        try:
+            terminal.show_answer(turn)
+        except KeyboardInterrupt:
+            terminal.show(" …")
+        terminal.show_rest(assistant.finish(turn))
+    return () if turn.output is None else (Message("user", turn.text), Message("assistant", str(turn.output)))
+
+
+def _eval_run(assistant: "Assistant", task: Task, rows: "LabelledSet") -> "EvalRun":
+    from qwen_allinone.eval import EvalRun
+    from qwen_allinone.model import Decision
+    from qwen_allinone.tools import SentimentTool
+
+    def mood(text: str) -> "Decision":
+        decided = assistant.qwen.decide(text, {"mood": SentimentTool.questions(text)["mood"]})["mood"]
+        # The label's words depend on the language of the text; the positive one always comes first.
+        return Decision(dict(zip(("positive", "negative"), decided.probabilities.values(), strict=True)), accepted=True)
+
+    decide = mood if task is Task.SENTIMENT else assistant.router.decide
+    return EvalRun(task.value, rows, decide=decide, model=assistant.qwen.name)

@@ -38,8 +38,10 @@ _WORDS: Mapping["Language", Mapping[str, str]] = {
         "intensity": "情绪强度",
         "intent": "意图",
         "unsure": "（不太确定）",
+        "silent": "（模型没有回答）",
         "recalled": "记得：",
-        "prompt": "提示：",
+        "prompt": "除文本外告诉模型：",
+        "nothing": "（无）",
         "cut": "文本较长，中间 {} 个词元没有读",
     },
     "en": {
@@ -47,8 +49,10 @@ _WORDS: Mapping["Language", Mapping[str, str]] = {
         "intensity": "intensity",
         "intent": "intent",
         "unsure": " (not sure)",
+        "silent": "(the model said nothing)",
         "recalled": "remembered:",
-        "prompt": "prompt:",
+        "prompt": "the model was also told:",
+        "nothing": "(nothing)",
         "cut": "long text: {} tokens in its middle were not read",
     },
 }
@@ -196,7 +200,7 @@ def answer_line(text: str, output: Any) -> str:
         return f"{words['intensity']} {output.intensity:.1f} / 5"
     if isinstance(output, Intent):
         return f"{words['intent']} {output}{'' if output.accepted else words['unsure']}"
-    return str(output)
+    return words["silent"] if output is None else str(output)
 
 
 def show_rest(turn: "Turn", *, prompt: bool = False) -> None:
@@ -207,7 +211,7 @@ def show_rest(turn: "Turn", *, prompt: bool = False) -> None:
         for memory in turn.recalled:
             show(f"  · {memory}", style="dim")
     if prompt:
-        show(f"{words['prompt']} {turn.prompt}", style="dim")
+        show(f"{words['prompt']} {turn.prompt or words['nothing']}", style="dim")
     if turn.cut_tokens:
         show_error(words["cut"].format(turn.cut_tokens), kind="note")
 

@@ -1,5 +1,6 @@
 """Everything that only a run on the user's own weights can settle, as one JSON object."""
 
+from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 

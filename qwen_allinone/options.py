@@ -1,0 +1,91 @@
+"""What the commands share: their options, and the parts that those options open."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qwen_allinone import settings, terminal
+
+if TYPE_CHECKING:
+    from qwen_allinone.assistant import Assistant
+    from qwen_allinone.memory import KnowledgeBase, LongTermMemory
+    from qwen_allinone.model import SharedQwen
+
+GROUP: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "add_completion": False}
+"""How every group of commands is set up."""
+
+AsJson = Annotated[bool, typer.Option("--json", help="输出一行 JSON。 · Print JSON, one line.")]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        help="bundled、模型文件夹或 hub 名称；默认取 QWEN_ALLINONE_MODEL，否则为 bundled。 · "
+        "bundled, a folder or a hub id; by default QWEN_ALLINONE_MODEL, else bundled.",
+        show_default=False,
+    ),
+]
+StoreModel = Annotated[
+    str | None,
+    typer.Option(
+        help="各命令通用；这里用不到，查找靠嵌入模型 QWEN_ALLINONE_EMBEDDER。 · "
+        "Same for all commands; unused here, where the embedder QWEN_ALLINONE_EMBEDDER finds things.",
+        show_default=False,
+    ),
+]
+Home = Annotated[
+    Path | None,
+    typer.Option(
+        help="数据文件夹；默认取 QWEN_ALLINONE_HOME，否则为 ~/.qwen-allinone。 · "
+        "Data folder; by default QWEN_ALLINONE_HOME, else ~/.qwen-allinone.",
+        show_default=False,
+    ),
+]
+Routes = Annotated[
+    Path | None,
+    typer.Option(
+        help="另加此文件夹里的路由文件（*.yaml）。 · Add the route files (*.yaml) of this folder.", show_default=False
+    ),
+]
+User = Annotated[str, typer.Option(help="谁的记忆。 · Whose memory.")]
+MaybeUser = Annotated[
+    str | None,
+    typer.Option(help="谁的记忆；不写就不用记忆。 · Whose memory to use; none without it.", show_default=False),
+]
+TextOrDash = Annotated[
+    str, typer.Argument(metavar="TEXT", help="文本；- 表示标准输入。 · The text; - is standard input.")
+]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="知识库的名字。 · Name of the knowledge base.")]
+
+
+def open_qwen(model: str | None) -> "SharedQwen":
+    """The model that was named, or the environment's."""
+    name = model or settings.model_name()
+    with terminal.waiting(f"{name} ..."):
+        from qwen_allinone.model import SharedQwen
+
+        return SharedQwen.load(name)
+
+
+def open_assistant(model: str | None, *, home: Path | None = None, routes: Path | None = None) -> "Assistant":
+    """The default assistant, with the route files of a folder added."""
+    from qwen_allinone.assistant import Assistant
+    from qwen_allinone.router import routes_in
+
+    added = [] if routes is None else routes_in(routes)
+    return Assistant.default(open_qwen(model), routes=added, home=home)
+
+
+def open_memory(home: Path | None) -> "LongTermMemory":
+    """The long-term memory in the folder that was named, or the environment's."""
+    with terminal.waiting("memory ..."):
+        from qwen_allinone.memory import LongTermMemory, load_embedder
+
+        return LongTermMemory(home or settings.home(), load_embedder(settings.embedder_name()))
+
+
+def open_base(home: Path | None, name: str) -> "KnowledgeBase":
+    """A knowledge base in the folder that was named, or the environment's."""
+    with terminal.waiting("knowledge base ..."):
+        from qwen_allinone.memory import KnowledgeBase, load_embedder
+
+        return KnowledgeBase(home or settings.home(), name, load_embedder(settings.embedder_name()))
