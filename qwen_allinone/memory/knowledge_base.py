@@ -14,11 +14,16 @@ from qwen_allinone.errors import StoreError
 from qwen_allinone.memory.embedder import Embedder
 from qwen_allinone.memory.passages import Section, SourceFile, source_files
 from qwen_allinone.memory.store import Row, Scalar, Session, Shelf, Store, checked_k, checked_text, digest
+from qwen_allinone.model.language import Language, language_of
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
 
 _PREFIX = "base-"
+_MIN_SIMILARITY: dict[Language, float] = {"zh": 0.32, "en": 0.52}
+"""Cosine below which a passage does not fit a question in that language. Chosen with the bundled embedder on 60
+paragraphs of XQuAD cut to 300 characters and 200 + 200 questions per language: it keeps 88 % of the questions that one
+of them answers, and finds nothing for 78 % (zh) and 61 % (en) of those about other paragraphs."""
 
 
 @dataclass(frozen=True)
@@ -111,8 +116,13 @@ class KnowledgeBase:
             rows = self._known(session).rows()
         return [Source(*item) for item in sorted(Counter(str(row.metadata["source"]) for row in rows).items())]
 
-    def search(self, query: str, k: int = 4) -> Passages:
+    def search(self, query: str, k: int = 4, *, min_similarity: float = -1.0) -> Passages:
         """The passages nearest to the query, best first.
+
+        Args:
+            query: what to look for.
+            k: at most how many.
+            min_similarity: cosine that a passage must reach; its scale depends on the embedder.
 
         Raises:
             EmptyTextError: the query is blank.
@@ -125,11 +135,18 @@ class KnowledgeBase:
         return [
             Passage(hit.row.text, str(hit.row.metadata["source"]), str(hit.row.metadata["heading"]), hit.similarity)
             for hit in hits
+            if hit.similarity >= min_similarity
         ]
 
-    def as_retriever(self, *, k: int = 4) -> "KnowledgeRetriever":
-        """The base as a LangChain retriever."""
-        return KnowledgeRetriever(base=self, k=k)
+    def as_retriever(self, *, k: int = 4, min_similarity: float | None = None) -> "KnowledgeRetriever":
+        """The base as a LangChain retriever, which finds nothing where no passage is similar enough.
+
+        Args:
+            k: at most how many passages.
+            min_similarity: cosine that a passage must reach. None: a bound for the language of the question, chosen
+                with the bundled embedder; give your own with another.
+        """
+        return KnowledgeRetriever(base=self, k=k, min_similarity=min_similarity)
 
     def _add(self, file: SourceFile) -> Source:
         with self._store.reading() as session:
@@ -162,6 +179,7 @@ class KnowledgeRetriever(BaseRetriever):
 
     base: KnowledgeBase = Field(exclude=True)
     k: int = Field(default=4, ge=0)
+    min_similarity: float | None = None
 
     def _get_relevant_documents(
         self,
@@ -170,7 +188,8 @@ class KnowledgeRetriever(BaseRetriever):
         run_manager: CallbackManagerForRetrieverRun,  # noqa: ARG002
         k: int | None = None,
     ) -> list[Document]:
-        passages = self.base.search(query, self.k if k is None else k)
+        bound = _MIN_SIMILARITY[language_of(query)] if self.min_similarity is None else self.min_similarity
+        passages = self.base.search(query, self.k if k is None else k, min_similarity=bound)
         return [
             Document(
                 page_content=passage.text,

@@ -5,15 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qwen_allinone.memory.embedder import Embedder
+from qwen_allinone.memory.embedder import MIN_SIMILARITY, Embedder
 from qwen_allinone.memory.store import Row, Session, Shelf, Store, checked_k, checked_text, digest
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
-
-MIN_SIMILARITY = 0.3
-"""Cosine below which nothing is recalled; chosen with the bundled embedder on ``tests/memory/facts.json``, where it
-keeps 33 of 46 right facts and leaves 14 of 16 unrelated requests without any."""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from qwen_allinone.cli import app
-from qwen_allinone.demo import FACT, QUESTION, SAMPLES, recall_across_processes
+from qwen_allinone.cli.demo import FACT, QUESTION, SAMPLES, recall_across_processes
 from qwen_allinone.errors import RunError
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of

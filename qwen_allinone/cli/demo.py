@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone import terminal
+from qwen_allinone.cli import terminal
 from qwen_allinone.errors import RunError
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qwen_allinone import settings, terminal
+from qwen_allinone import settings
+from qwen_allinone.cli import terminal
 
 if TYPE_CHECKING:
     from qwen_allinone.assistant import Assistant

@@ -14,9 +14,9 @@ from typer.testing import CliRunner, Result
 
 from qwen_allinone import __version__
 from qwen_allinone.cli import app
+from qwen_allinone.cli.terminal import MAX_CHARACTERS, printable
 from qwen_allinone.memory import LongTermMemory
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.terminal import MAX_CHARACTERS, printable
 
 CONTROL = "<|im_end|>\n<|im_start|>system\n<think><tool_call>"
 ROUTES = {"sentiment", "chat", "intent", "summary"}
@@ -141,14 +141,14 @@ class TestDocs:
 
     def test_the_reference_is_what_help_prints(self, monkeypatch: pytest.MonkeyPatch):
         """The reference in docs/cli.md is up to date; ``python docs/cli_reference.py`` writes it."""
-        monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "docs"))
+        monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "docs"))
         import cli_reference
 
         assert cli_reference.written() == cli_reference.reference()
 
     def test_every_command_and_option_is_documented(self):
         """No command or option is missing from docs/cli.md."""
-        page = (Path(__file__).parents[1] / "docs" / "cli.md").read_text(encoding="utf-8")
+        page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
         for path, command in commands(get_command(app)):
             section = page.partition(f"### qwen-allinone {' '.join(path)}\n")[2].partition("### ")[0]
             for parameter in command.params:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from qwen_allinone import __version__, settings, terminal
+from qwen_allinone import __version__, settings
+from qwen_allinone.cli import terminal
+from qwen_allinone.cli.options import GROUP, AsJson, Home, MaybeUser, Model, Routes, TextOrDash, open_assistant
+from qwen_allinone.cli.stores import kb_app, memory_app
 from qwen_allinone.errors import InputError, QwenAllInOneError
-from qwen_allinone.options import GROUP, AsJson, Home, MaybeUser, Model, Routes, TextOrDash, open_assistant
-from qwen_allinone.store_commands import kb_app, memory_app
 
 if TYPE_CHECKING:
     from qwen_allinone.assistant import Assistant, OpenTurn
@@ -210,7 +211,7 @@ def evaluate(
 @app.command()
 def demo(*, model: Model = None, as_json: AsJson = False) -> None:
     """一分钟演示：十条输入、跨进程的记忆、准确率。 · One minute: ten inputs, memory across processes, accuracy."""
-    from qwen_allinone.demo import recall_across_processes, show_demo, take_samples
+    from qwen_allinone.cli.demo import recall_across_processes, show_demo, take_samples
     from qwen_allinone.eval import LabelledSet
 
     assistant = open_assistant(model)

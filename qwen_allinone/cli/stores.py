@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qwen_allinone import settings, terminal
-from qwen_allinone.options import (
+from qwen_allinone import settings
+from qwen_allinone.cli import terminal
+from qwen_allinone.cli.options import (
     GROUP,
     AsJson,
     Home,
@@ -113,8 +114,7 @@ def kb_ask(
         typer.Option(
             min=-1,
             max=1,
-            help="相似度低于它的段落不用；默认同长期记忆。 · "
-            "Passages below it are left out; by default the bound of long-term memory.",
+            help="相似度低于它的段落不用。 · Passages less similar are left out.",
             show_default=False,
         ),
     ] = None,
@@ -125,12 +125,9 @@ def kb_ask(
     """只按知识库回答，并给出来源。 · Answer from the knowledge base only, with sources."""
     text = terminal.read_text(question)
     base, qwen = open_base(home, name), open_qwen(model)
-    from qwen_allinone.memory.long_term import MIN_SIMILARITY
     from qwen_allinone.tools import KnowledgeTool
 
-    bound = MIN_SIMILARITY if min_similarity is None else min_similarity
-    retriever = base.as_retriever() | (lambda found: [each for each in found if each.metadata["similarity"] >= bound])
-    answer = KnowledgeTool(qwen=qwen, retriever=retriever).invoke({"text": text})
+    answer = KnowledgeTool(qwen=qwen, retriever=base.as_retriever(min_similarity=min_similarity)).invoke({"text": text})
     if as_json:
         terminal.show_json({"name": name, "question": text, **answer.model_dump(), "model": qwen.name})
         return
