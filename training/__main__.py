@@ -20,11 +20,13 @@ from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools.sentiment import mood_question
 from training import embeddings, tokenizer
-from training.lessons import Teacher
+from training.lessons import Teacher, option_words, prompt_words
 from training.sources import Item, Source, hold_out, shared, texts_of, written
 from training.train import SIZES, new_model, train
 
 _VALIDATION_SHARE = 0.04
+_PROMPT_REPEATS = 300
+"""How often the prompts count when merges are learned, so that their words are short to read and quick to answer."""
 
 
 def main(
@@ -49,11 +51,13 @@ def main(
 
     texts = list(texts_of(sources))
     random.Random(seed).shuffle(texts)
-    tokens_of = tokenizer.save(tokenizer.train(texts, size=shape.vocabulary), folder, window=shape.window)
+    corpus = [*texts, *prompt_words() * _PROMPT_REPEATS]
+    tokens_of = tokenizer.save(tokenizer.train(corpus, size=shape.vocabulary), folder, window=shape.window)
     chat = ChatML(tokens_of)
     vectors = embeddings.from_cooccurrence(
         (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, seed=seed
     )
+    vectors[[index for words in option_words() for index in chat.encode(words)]] = 0  # alike by company, and opposites
     torch.manual_seed(seed)
     model = new_model(shape, shape.vocabulary, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
     _say({"parameters": sum(weight.numel() for weight in model.parameters()), "characters": sum(map(len, texts))})

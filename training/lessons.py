@@ -1,16 +1,16 @@
 """From a labelled text to what the model sees: the toolkit's prompts and paraphrases of them, with their answers."""
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 
 from qwen_allinone.model.branches import Branch
-from qwen_allinone.model.chatml import ChatML, Message
+from qwen_allinone.model.chatml import ChatML, Message, Role
 from qwen_allinone.model.language import Language
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import Choice, Noul, Question, Score, render_question
@@ -28,6 +28,8 @@ _TOOLS = {
 }
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
 
+_QUESTION = PromptFile.load("qwen_allinone.model", "question")
+
 Answer = Mapping[str, float]
 """Share of each option in what the model should answer."""
 
@@ -40,6 +42,35 @@ class Lesson:
     branches: tuple[Branch, ...]
     answers: tuple[tuple[float, ...], ...]
     """Per branch, per leaf: its share. A branch with a single leaf teaches the leaf's words (a reply)."""
+
+
+def prompt_words() -> list[str]:
+    """Every role, wording and label of the prompts and their paraphrases."""
+    structures: list[Any] = [get_args(Role), _PARAPHRASES, [route.description for route in shipped_routes()]]
+    structures += [prompt.sections for prompt in (_PERSONA, _ROUTE, _QUESTION, *_TOOLS.values())]
+    structures.append([route.name for route in shipped_routes()])
+    return [words for structure in structures for words in _strings(structure)]
+
+
+def option_words() -> list[str]:
+    """The options of the decisions that every turn needs."""
+    words = [route.name for route in shipped_routes()]
+    for language in ("zh", "en"):
+        words += [_TOOLS["sentiment"].entry(language, pole) for pole in ("positive", "negative")]
+        words += [_QUESTION.entry(language, answer) for answer in ("yes", "no")]
+    return words
+
+
+def _strings(structure: Any) -> Iterator[str]:
+    if isinstance(structure, str):
+        yield structure
+    elif isinstance(structure, Mapping):
+        for key, value in structure.items():
+            yield str(key)
+            yield from _strings(value)
+    elif isinstance(structure, Sequence):
+        for value in structure:
+            yield from _strings(value)
 
 
 class Teacher:

@@ -21,7 +21,7 @@ _BARE_UNTIL, _BARE_FIRST, _BARE_LATER = 0.55, 0.85, 0.2
 _AVERAGE_FROM = 0.8
 _CHECK_EVERY = 0.125
 _GOLD_WEIGHT = 0.1
-_REPLY_WEIGHT = 0.6
+_REPLY_WEIGHT = 0.4
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Size:
     """Tokens to train on, padding included."""
     batch: int = 3000
     """Tokens of one step, padding included."""
-    learning_rate: float = 1.5e-3
+    learning_rate: float = 2e-3
     window: int = 1024
 
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 2, 2, 1, tokens=400_000),
-    "small": Size(14000, 256, 512, 3, 4, 2, tokens=18_000_000),
+    "small": Size(14000, 256, 512, 3, 4, 2, tokens=14_000_000),
 }
 
 
