@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 from tokenizers import Tokenizer
 
-from qwen_allinone.errors import ModelNotFoundError
+from qwen_allinone.errors import InputError, ModelNotFoundError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -91,7 +91,18 @@ class ChatML:
         return self._control[IM_END]
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of plain text; control tokens in it are plain characters."""
+        """Token ids of plain text; control tokens in it are plain characters.
+
+        Raises:
+            InputError: the text holds half of a surrogate pair, which is no character.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"the text holds half of a character (a lone surrogate) at position {error.start}; "
+                f"decode its bytes as UTF-8 before giving it"
+            ) from error
         return list(self._inert.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -62,6 +62,7 @@ class ChatTool(QwenTool):
                 history=fields.history,
                 notes=self.notes(language_of(fields.text), memories=fields.memories, soothe=fields.soothe),
                 max_new_tokens=self.max_new_tokens,
+                min_new_tokens=1,
                 repetition_penalty=self.repetition_penalty,
             ) as pieces:
                 yield from pieces

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_qwen import MOOD, MOODS, REPLIES, laid_out, likelihood, reordered, rotations
 
-from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
+from qwen_allinone.errors import EmptyTextError, InputError, QuestionError, TextTooLongError
 from qwen_allinone.model import Acceptance, Calibration, Capabilities, Choice, Message, Noul, Score, SharedQwen
 from qwen_allinone.model.prefix_cache import PrefixCache
 from qwen_allinone.model.questions import render_question
@@ -433,3 +433,10 @@ def test_deciding_while_a_reply_is_read_does_not_block(trained):
         pieces.append(piece)
         assert trained.decide(next(iter(MOODS)), {"mood": MOOD})["mood"].option == next(iter(MOODS.values()))
     assert "".join(pieces) == reply
+
+
+def test_half_a_character_is_a_clear_error(qwen):
+    """A lone surrogate, which no file could hold, is named with its position."""
+    question = Choice(instructions="Mood?", criteria={"good": None, "bad": None})
+    with pytest.raises(InputError, match="lone surrogate.*position 2"):
+        qwen.decide("好的\ud83d", {"mood": question})
