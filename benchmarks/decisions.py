@@ -7,15 +7,14 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
 
-from qwen_allinone.model import Message, SharedQwen
-from qwen_allinone.model.branches import Branch
+from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.questions import Question, render_question
 from qwen_allinone.router import shipped_routes
@@ -41,8 +40,8 @@ def main(
     torch.set_num_threads(threads)
     qwen = SharedQwen.load(model)
     ways: dict[str, Callable[[str], None]] = {
-        "packed": lambda text: _packed(qwen, text),
-        "one by one": lambda text: _one_by_one(qwen, text),
+        "packed": lambda text: qwen.likelihoods(text, _questions(text)),
+        "one by one": lambda text: qwen.likelihoods(text, _questions(text), packed=False),
         "generated": lambda text: _generated(qwen, text),
     }
     seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -59,7 +58,7 @@ def main(
         "model": model,
         "command": f"python -m benchmarks.decisions --model {model} --rounds {rounds} --threads {threads}",
         "n": len(_TEXTS) * rounds,
-        "conditions": {"cpu": platform.machine(), "threads": threads, "torch": torch.__version__},
+        "conditions": {"machine": platform.machine(), "threads": threads, "torch": torch.__version__},
         "median_ms": {name: round(value * 1000, 2) for name, value in medians.items()},
         "ratio_to_packed": {name: round(value / medians["packed"], 2) for name, value in medians.items()},
     }
@@ -68,28 +67,13 @@ def main(
     print(json.dumps(result, indent=2))
 
 
-def _questions(text: str) -> Sequence[Question]:
+def _questions(text: str) -> dict[str, Question]:
     language = language_of(text)
-    return route_question(shipped_routes(), language), mood_question(language)
-
-
-def _packed(qwen: SharedQwen, text: str) -> None:
-    route, mood = _questions(text)
-    qwen.decide(text, {"route": route, "mood": mood})
-
-
-def _one_by_one(qwen: SharedQwen, text: str) -> None:
-    for question in _questions(text):
-        rendered = render_question(question, language_of(text))
-        stem = [*qwen.chat.turn(Message("system", rendered.text)), *qwen.chat.opening()]
-        leaves = tuple((*qwen.chat.encode(words), qwen.chat.end_of_turn) for words in rendered.options.values())
-        prefix = qwen.chat.turns([Message("user", text)])
-        qwen._scorer.score_one_by_one(prefix, [Branch(tuple(stem), leaves)])
+    return {"route": route_question(shipped_routes(), language), "mood": mood_question(language)}
 
 
 def _generated(qwen: SharedQwen, text: str) -> None:
-    for question in _questions(text):
-        qwen.forget()
+    for question in _questions(text).values():
         notes = render_question(question, language_of(text)).text
         qwen.write(text, notes=notes, min_new_tokens=8, max_new_tokens=8)
 

@@ -38,7 +38,7 @@ class Turn:
     recalled: tuple[str, ...]
     """What was remembered of this user for this text, the most similar first."""
     prompt: str
-    """What the model was told besides the text, recalled lines included."""
+    """The note for the reply, recalled lines included; a route that writes no reply has no use for it."""
     model: str
     cut_tokens: int
     """Tokens in the middle of the text that decisions and reply did not see; 0 unless the text is long."""
@@ -196,7 +196,6 @@ class Assistant:
             recalled = tuple(self._shortened(each.text) for each in found if each.text != text)
             timings["recall"] = _milliseconds(start)
         route = self.router.chosen(decision).name
-        soothe = sentiment.polarity == "negative" and sentiment.probability >= 0.6 and sentiment.intensity >= 2
         return OpenTurn(
             text=text,
             user=user,
@@ -204,10 +203,10 @@ class Assistant:
             decision=decision,
             route=route,
             recalled=recalled,
-            prompt=ChatTool.notes(language_of(text), memories=recalled, soothe=soothe),
+            prompt=ChatTool.notes(language_of(text), memories=recalled, soothe=sentiment.upset),
             cut_tokens=self.qwen.excerpt(text).cut_tokens,
             runnable=self._chat if reply_to_opinions and route == "sentiment" else self.router.runnable(route),
-            input={"text": text, "history": list(history), "memories": list(recalled), "soothe": soothe},
+            input={"text": text, "history": list(history), "memories": list(recalled), "soothe": sentiment.upset},
             timings_ms=timings,
         )
 
@@ -217,7 +216,7 @@ class Assistant:
             start = time.perf_counter()
             self.memory.add(turn.user, turn.text)
             turn.timings_ms["remember"] = _milliseconds(start)
-        turn.timings_ms["total"] = sum(turn.timings_ms.values())
+        turn.timings_ms["total"] = sum(spent for step, spent in turn.timings_ms.items() if step != "total")
         return Turn(
             text=turn.text,
             sentiment=turn.sentiment,
@@ -236,8 +235,7 @@ class Assistant:
         history = self._recent(history)
         decided = self.qwen.decide(text, SentimentTool.questions(text), history=history)
         sentiment = Sentiment.of(decided["mood"], decided["intensity"])
-        soothe = sentiment.polarity == "negative"
-        reply = self._chat.invoke({"text": text, "history": list(history), "soothe": soothe})
+        reply = self._chat.invoke({"text": text, "history": list(history), "soothe": sentiment.upset})
         return Analysis(sentiment, str(reply))
 
     def _recent(self, history: Sequence[Message]) -> Sequence[Message]:

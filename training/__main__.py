@@ -18,13 +18,15 @@ from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.shared import SharedQwen
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
-from qwen_allinone.tools.sentiment import mood_question
+from qwen_allinone.tools.sentiment import by_polarity, mood_question
 from training import embeddings, tokenizer
 from training.lessons import Teacher, option_words, prompt_words
 from training.sources import Item, Source, hold_out, shared, texts_of, written
 from training.train import SIZES, new_model, train
 
 _VALIDATION_SHARE = 0.04
+_TEXT_TOKENS, _READ_TOKENS = 112, 160
+"""The longest text of a lesson, and what the trained model declares to read at once."""
 _PROMPT_REPEATS = 300
 """How often the prompts count when merges are learned, so that their words are short to read and quick to answer."""
 
@@ -59,26 +61,26 @@ def main(
     )
     vectors[[index for words in option_words() for index in chat.encode(words)]] = 0  # alike by company, and opposites
     torch.manual_seed(seed)
-    model = new_model(shape, shape.vocabulary, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
+    model = new_model(shape, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
     _say({"parameters": sum(weight.numel() for weight in model.parameters()), "characters": sum(map(len, texts))})
 
-    capabilities = Capabilities(layout="text_first", summary="extractive", reading_tokens=256)
+    capabilities = Capabilities(layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS)
     qwen = SharedQwen(model, tokens_of, name="in training", capabilities=capabilities)
     replies = [item for source in sources for item in source.items if item.reply is not None]
-    teacher = Teacher(chat, replies, text_tokens=112)
+    teacher = Teacher(chat, replies, text_tokens=_TEXT_TOKENS)
     train(
         model,
         teacher,
         sources,
         shape,
         seed=seed,
-        log=lambda line: print(line, flush=True),
-        check=lambda: _checkpoint(qwen, held, folder),
+        log=_say,
+        check=lambda: _say(_checkpoint(qwen, held, folder)),
     )
-    _say(json.loads(_checkpoint(qwen, held, folder)))
+    _say(_checkpoint(qwen, held, folder))
 
 
-def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> str:
+def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> dict[str, str]:
     """Write the model as it is now, in the form in which it ships, and say how well it decides."""
     qwen.model.eval()  # type: ignore[no-untyped-call]
     accuracy = _accuracy(qwen, held)
@@ -86,7 +88,7 @@ def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> str:
     weights = {name: weight.half() for name, weight in qwen.model.state_dict().items() if name not in tied}
     qwen.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    return json.dumps(accuracy, ensure_ascii=False)
+    return accuracy
 
 
 def _without_evaluation_rows(sources: Sequence[Source]) -> list[Source]:
@@ -112,8 +114,7 @@ def _accuracy(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
             tallies.setdefault(f"route {item.language}", []).append(route.option in item.routes)
         if item.mood in ("positive", "negative"):
             mood = qwen.decide(item.text, {"mood": mood_question(item.language)})["mood"]
-            positive = mood.option == next(iter(mood.probabilities))
-            tallies.setdefault(f"mood {item.language}", []).append(positive == (item.mood == "positive"))
+            tallies.setdefault(f"mood {item.language}", []).append(by_polarity(mood).option == item.mood)
     return {name: f"{sum(hits) / len(hits):.3f} of {len(hits)}" for name, hits in sorted(tallies.items())}
 
 

@@ -1,6 +1,6 @@
 """Trains the bundled embedder: one vector per token, a text is the mean of its tokens.
 
-    python -m training.embedder --data DIR --out FOLDER [--seed 0]
+    python -m training.embedder --data DIR [--out FOLDER] [--seed 0]
 
 First vectors come from co-occurrence; then pairs of texts that belong together are pulled towards each other and away
 from the rest of their batch (InfoNCE). While it trains, a token's vector is its own part plus the mean of its
@@ -23,6 +23,7 @@ from tokenizers import Regex, Tokenizer, decoders, normalizers, pre_tokenizers, 
 from tokenizers.models import BPE
 from torch.nn.functional import cross_entropy, embedding_bag, normalize
 
+from qwen_allinone.memory.embedder import bundled_folder
 from training import cooccurrence, retrieval_data
 from training.retrieval_data import Pair, SearchTask
 
@@ -146,7 +147,7 @@ def main() -> None:
     """Train, save, and print how good it is."""
     parser = argparse.ArgumentParser(description="Train the bundled embedder.")
     parser.add_argument("--data", type=Path, required=True, help="folder of gzipped JSON lines")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
+    parser.add_argument("--out", type=Path, default=bundled_folder(), help="folder to write the model to")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.manual_seed(given.seed)

@@ -26,6 +26,7 @@ _TOOLS = {
     name: PromptFile.load("qwen_allinone.tools", name)
     for name in ("sentiment", "intent", "chat", "summary", "keywords", "knowledge")
 }
+_MOST_QUESTIONS = 3
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
 
 _QUESTION = PromptFile.load("qwen_allinone.model", "question")
@@ -81,20 +82,19 @@ class Teacher:
         self._replies = replies
         self._text_tokens = text_tokens
 
-    def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25, limit: int = 3) -> Lesson | None:
-        """The text with up to ``limit`` of its questions; None if nothing can be asked of it.
+    def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25) -> Lesson | None:
+        """The text with some of its questions; None if nothing can be asked of it.
 
         Args:
             item: the text and what is known about it.
             rng: draws everything.
             bare: how often a question comes in its shortest form, which teaches most per token.
-            limit: of questions.
         """
         language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
         asked = self._questions(item, language, rng, bare=bare)
         rng.shuffle(asked)
         branches, answers = [], []
-        for question, answer in asked[:limit]:
+        for question, answer in asked[:_MOST_QUESTIONS]:
             order = None
             if question.type == "choice" and rng.random() < 0.6:
                 order = rng.sample(range(len(question.criteria)), len(question.criteria))
@@ -129,7 +129,7 @@ class Teacher:
             notes.append(_TOOLS["chat"].render(language, "soothe"))
         memories = [item.memory] if item.memory else []
         if item.memory or rng.random() < 0.15:
-            others = [each.memory for each in rng.sample(list(self._replies), 8) if each.memory]
+            others = [each.memory for each in rng.sample(self._replies, min(8, len(self._replies))) if each.memory]
             memories += [memory for memory in others if memory[:4] != item.memory[:4]][: rng.choice((0, 1, 2))]
             rng.shuffle(memories)
         if memories:

@@ -1,6 +1,5 @@
 """The training loop: lessons in, weights out."""
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,10 +47,10 @@ SIZES = {
 }
 
 
-def new_model(size: Size, vocabulary: int, embeddings: torch.Tensor, *, stop: int, pad: int) -> Qwen2ForCausalLM:
+def new_model(size: Size, embeddings: torch.Tensor, *, stop: int, pad: int) -> Qwen2ForCausalLM:
     """A model whose tied embedding starts from the given vectors. *Shape:* (known tokens, width)."""
     config = Qwen2Config(
-        vocab_size=vocabulary,
+        vocab_size=size.vocabulary,
         hidden_size=size.width,
         intermediate_size=size.inner,
         num_hidden_layers=size.layers,
@@ -108,8 +107,8 @@ def train(
     size: Size,
     *,
     seed: int,
-    log: Callable[[str], None],
-    check: Callable[[], str],
+    log: Callable[[object], None],
+    check: Callable[[], None],
 ) -> None:
     """Train in place; at the end the weights are the running average of the last steps."""
     torch.manual_seed(seed)
@@ -131,9 +130,9 @@ def train(
         if progress.share > _AVERAGE_FROM:
             average.update_parameters(model)
         if progress.steps % 100 == 0:
-            log(json.dumps(_report(progress, losses[-100:], time.monotonic() - start)))
+            log(_report(progress, losses[-100:], time.monotonic() - start))
         if progress.passed(_CHECK_EVERY, batch.size):
-            log(check())
+            check()
             model.train()
         if progress.share >= 1:
             break

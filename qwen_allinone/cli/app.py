@@ -14,7 +14,7 @@ from qwen_allinone import __version__, settings
 from qwen_allinone.cli import terminal
 from qwen_allinone.cli.options import GROUP, AsJson, Home, MaybeUser, Model, Routes, TextOrDash, open_assistant
 from qwen_allinone.cli.stores import kb_app, memory_app
-from qwen_allinone.errors import InputError, QwenAllInOneError
+from qwen_allinone.errors import InputError, QwenAllInOneError, RunError
 
 if TYPE_CHECKING:
     from qwen_allinone.assistant import Assistant, OpenTurn
@@ -139,7 +139,7 @@ def route(
         try:
             decision = router.decide(terminal.checked(text))
         except InputError as error:
-            failed |= not as_json
+            failed = 1 if isinstance(error, RunError) else failed or (0 if as_json else 2)
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(f"line {number}: {error}")
             continue
         if as_json:
@@ -157,7 +157,7 @@ def chat(*, user: MaybeUser = None, home: Home = None, model: Model = None, as_j
     """连续聊天；/quit 离开，Ctrl-C 打断回答。 · Talk; /quit leaves, Ctrl-C stops a reply. A pipe works as well."""
     assistant = open_assistant(model, home=home)
     history: list[Message] = []
-    failed = False
+    failed = 0
     for line in terminal.arriving_lines("你 · you> "):
         if line.strip() == b"/quit":
             break
@@ -165,10 +165,10 @@ def chat(*, user: MaybeUser = None, home: Home = None, model: Model = None, as_j
             turn = assistant.begin(terminal.decoded_line(line), user=user, history=history, reply_to_opinions=True)
             history += _taken(assistant, turn, as_json=as_json)
         except QwenAllInOneError as error:
-            failed |= not as_json
+            failed = 1 if isinstance(error, RunError) else failed or (0 if as_json else 2)
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(error)
     if failed and not sys.stdin.isatty():
-        raise typer.Exit(2)
+        raise typer.Exit(failed)
 
 
 @app.command("eval")
@@ -280,13 +280,11 @@ def _taken(assistant: "Assistant", turn: "OpenTurn", *, as_json: bool) -> "Seque
 
 def _eval_run(assistant: "Assistant", task: Task, rows: "LabelledSet") -> "EvalRun":
     from qwen_allinone.eval import EvalRun
-    from qwen_allinone.model import Decision
-    from qwen_allinone.tools import SentimentTool
+    from qwen_allinone.model.language import language_of
+    from qwen_allinone.tools.sentiment import by_polarity, mood_question
 
     def mood(text: str) -> "Decision":
-        decided = assistant.qwen.decide(text, {"mood": SentimentTool.questions(text)["mood"]})["mood"]
-        # The label's words depend on the language of the text; the positive one always comes first.
-        return Decision(dict(zip(("positive", "negative"), decided.probabilities.values(), strict=True)), accepted=True)
+        return by_polarity(assistant.qwen.decide(text, {"mood": mood_question(language_of(text))})["mood"])
 
     decide = mood if task is Task.SENTIMENT else assistant.router.decide
     return EvalRun(task.value, rows, decide=decide, model=assistant.qwen.name)

@@ -1,16 +1,11 @@
 """Whether options scored together, in one packed pass, have the likelihood that each has alone."""
 
-from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from qwen_allinone.errors import RunError
-from qwen_allinone.model.branches import Branch
-from qwen_allinone.model.chatml import Message
 from qwen_allinone.model.language import language_of
-from qwen_allinone.model.prefix_cache import PrefixCache
-from qwen_allinone.model.questions import Noul, Question, render_question
-from qwen_allinone.model.scorer import Scorer
+from qwen_allinone.model.questions import Noul, Question
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools.sentiment import intensity_question, mood_question
@@ -35,20 +30,20 @@ def packed_scoring(qwen: "SharedQwen") -> dict[str, Any]:
     Raises:
         RunError: a likelihood is not finite.
     """
-    scorer = Scorer(qwen.model, PrefixCache())
     largest, agreeing, decisions, options = 0.0, 0, 0, 0
     for text in TEXTS:
-        prefix, branches = _laid_out(qwen, text)
-        packed, alone = scorer.score(prefix, branches), scorer.score_one_by_one(prefix, branches)
-        for one, other in zip(packed, alone, strict=True):
-            if not all(map(isfinite, (*one, *other))):
+        questions = _questions(text)
+        packed, alone = (qwen.likelihoods(text, questions, packed=each) for each in (True, False))
+        for name in questions:
+            one, other = packed[name], alone[name]
+            if not all(map(isfinite, (*one.values(), *other.values()))):
                 raise RunError(f"a log-likelihood is not finite for {text!r}; load the model in fp32")
-            largest = max(largest, *(abs(a - b) for a, b in zip(one, other, strict=True)))
-            agreeing += _best(one) == _best(other)
+            largest = max(largest, *(abs(one[option] - other[option]) for option in one))
+            agreeing += max(one, key=one.__getitem__) == max(other, key=other.__getitem__)
             decisions += 1
             options += len(one)
     return {
-        "packed": scorer.packs,
+        "packed": qwen.packs_branches,
         "texts": len(TEXTS),
         "options": options,
         "largest_difference": largest,
@@ -58,22 +53,11 @@ def packed_scoring(qwen: "SharedQwen") -> dict[str, Any]:
     }
 
 
-def _laid_out(qwen: "SharedQwen", text: str) -> tuple[list[int], list[Branch]]:
+def _questions(text: str) -> dict[str, Question]:
     language = language_of(text)
-    questions: tuple[Question, ...] = (
-        mood_question(language),
-        route_question(shipped_routes(), language),
-        intensity_question(language),
-        Noul(instructions="要求做一件事吗？" if language == "zh" else "Is something requested?"),
-    )
-    return qwen.chat.turns([Message("user", text)]), [_branch(qwen, render_question(q, language)) for q in questions]
-
-
-def _branch(qwen: "SharedQwen", question: Any) -> Branch:
-    stem = (*qwen.chat.turn(Message("system", question.text)), *qwen.chat.opening())
-    leaves = tuple((*qwen.chat.encode(words), qwen.chat.end_of_turn) for words in question.options.values())
-    return Branch(stem, leaves)
-
-
-def _best(scores: Sequence[float]) -> int:
-    return max(range(len(scores)), key=scores.__getitem__)
+    return {
+        "mood": mood_question(language),
+        "route": route_question(shipped_routes(), language),
+        "intensity": intensity_question(language),
+        "request": Noul(instructions="要求做一件事吗？" if language == "zh" else "Is something requested?"),
+    }

@@ -13,7 +13,7 @@ from qwen_allinone.model.capabilities import Layout
 from qwen_allinone.model.language import Language, language_of
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
-from qwen_allinone.tools.sentiment import mood_question
+from qwen_allinone.tools.sentiment import by_polarity, mood_question
 
 if TYPE_CHECKING:
     from qwen_allinone.model import SharedQwen
@@ -40,12 +40,9 @@ class Task:
         """As the tools and the router put it."""
         return mood_question(language) if self.name == "mood" else route_question(shipped_routes(), language)
 
-    def in_labels(self, decision: Decision, language: Language) -> Decision:
+    def in_labels(self, decision: Decision) -> Decision:
         """The decision with the set's labels in place of the question's options."""
-        if self.name == "route":
-            return decision
-        named = dict(zip(self.question(language).criteria, ("positive", "negative"), strict=True))
-        return Decision.of({named[option]: value for option, value in decision.probabilities.items()})
+        return by_polarity(decision) if self.name == "mood" else decision
 
 
 def shipped_tasks(rows: int | None = None) -> tuple[Task, ...]:
@@ -88,7 +85,7 @@ class Survey:
             language = language_of(text)
             asked = {task.name: task.question(language)}
             decided = self.qwen.decide(text, asked, layout=layout, calibration=calibration)
-            return task.in_labels(decided[task.name], language)
+            return task.in_labels(decided[task.name])
 
         run = EvalRun(task.name, task.labelled_set, decide=decide, model=self.qwen.name)
         correction = next((name for name, each in CORRECTIONS.items() if each == calibration), str(calibration))

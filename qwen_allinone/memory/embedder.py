@@ -1,7 +1,6 @@
 """Texts to vectors: the bundled sentence-transformers model, a folder or a hub id, and who wrote which vector."""
 
 import hashlib
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
+from qwen_allinone.model.loading import HUB_ID, existing_folder, first_line
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -20,7 +20,6 @@ MIN_SIMILARITY = 0.3
 """Cosine below which nothing is recalled; chosen with the bundled embedder on ``tests/memory/facts.json``,
 where it keeps 33 of 46 right facts and leaves 14 of 16 unrelated requests without any."""
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _ALLOWED = (
     "allowed: 'bundled', a sentence-transformers folder with modules.json and *.safetensors, "
     "or a hub id such as BAAI/bge-small-zh-v1.5"
@@ -111,18 +110,16 @@ def _load(resolved: str, name: str) -> "Embeddings":
         known = (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError, HfHubHTTPError)
         if not isinstance(error, known) and type(error) is not Exception:
             raise
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelNotFoundError(f"embedder {name!r} cannot be loaded: {reason}; {_ALLOWED}") from error
+        raise ModelNotFoundError(f"embedder {name!r} cannot be loaded: {first_line(error)}; {_ALLOWED}") from error
 
 
 def _resolve(name: str) -> str:
     """The absolute folder that a name stands for, or the name itself if it is a hub id."""
     if name == BUNDLED:
         return str(_checked_folder(bundled_folder(), name))
-    folder = Path(name).expanduser()
-    if folder.is_dir():
-        return str(_checked_folder(folder.resolve(), name))
-    if _HUB_ID.fullmatch(name):
+    if (folder := existing_folder(name)) is not None:
+        return str(_checked_folder(folder, name))
+    if HUB_ID.fullmatch(name):
         return name
     raise ModelNotFoundError(f"no embedder {name!r}; {_ALLOWED}")
 

@@ -1,12 +1,33 @@
 """The one shared Qwen: load, read, decide, write."""
 
-from qwen_allinone.model.capabilities import Capabilities
-from qwen_allinone.model.chat_model import ChatQwen
-from qwen_allinone.model.chatml import Message
-from qwen_allinone.model.decision import Acceptance, Decision
-from qwen_allinone.model.questions import Choice, Noul, NoulCriteria, Question, Score
-from qwen_allinone.model.shared import Calibration, SharedQwen
-from qwen_allinone.model.writer import Reply, ReplyStream, Writing
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qwen_allinone.model.capabilities import Capabilities
+    from qwen_allinone.model.chat_model import ChatQwen
+    from qwen_allinone.model.chatml import Message
+    from qwen_allinone.model.decision import Acceptance, Decision
+    from qwen_allinone.model.questions import Choice, Noul, NoulCriteria, Question, Score
+    from qwen_allinone.model.shared import Calibration, SharedQwen
+    from qwen_allinone.model.writer import Reply, ReplyStream, Writing
+
+_HOMES = {
+    "Acceptance": "decision",
+    "Calibration": "shared",
+    "Capabilities": "capabilities",
+    "ChatQwen": "chat_model",
+    "Choice": "questions",
+    "Decision": "decision",
+    "Message": "chatml",
+    "Noul": "questions",
+    "NoulCriteria": "questions",
+    "Question": "questions",
+    "Reply": "writer",
+    "ReplyStream": "writer",
+    "Score": "questions",
+    "SharedQwen": "shared",
+    "Writing": "writer",
+}
 
 __all__ = [
     "Acceptance",
@@ -25,3 +46,12 @@ __all__ = [
     "SharedQwen",
     "Writing",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part, and torch with it where it needs it, only when it is asked for."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(f"qwen_allinone.model.{_HOMES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

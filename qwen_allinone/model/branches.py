@@ -39,7 +39,7 @@ class PackedBranches:
     targets: tuple[tuple[tuple[tuple[int, int], ...], ...], ...]
     """Per branch, per leaf: the row index that predicts each leaf token, and that token."""
 
-    def mask(self, past: int) -> "torch.Tensor":
+    def mask(self, past: int, dtype: "torch.dtype") -> "torch.Tensor":
         """Additive attention mask. *Shape:* (1, 1, tokens, past + tokens); 0 where seen, the lowest float elsewhere."""
         import torch
 
@@ -49,7 +49,7 @@ class PackedBranches:
         stem_or_same_leaf = (leaves[None, :] == -1) | (leaves[:, None] == leaves[None, :])
         own = same_branch & stem_or_same_leaf & (index[None, :] <= index[:, None])
         seen = torch.cat([torch.ones(len(self.ids), past, dtype=torch.bool), own], dim=1)
-        mask = torch.zeros(seen.shape).masked_fill(~seen, torch.finfo(torch.float32).min)
+        mask = torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, torch.finfo(dtype).min)
         return mask[None, None]
 
     def positions(self, past: int) -> "torch.Tensor":

@@ -19,9 +19,9 @@ class Capabilities(BaseModel):
     layout: Layout = "text_first"
     """Where a question stands: behind the text it asks about, or before it."""
     summary: Literal["written", "extractive"] = "written"
-    """Whether summaries and knowledge answers are written, or picked from the text's own sentences."""
+    """Whether summaries, and knowledge answers with them, are written, or picked from the text's own sentences."""
     reading_tokens: int | None = Field(default=None, ge=16)
-    """Up to how many tokens of a text decisions were trained on; longer texts are cut in their middle. None: all."""
+    """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Capabilities":
@@ -35,5 +35,9 @@ class Capabilities(BaseModel):
             return cls()
         try:
             return cls.model_validate(json.loads(path.read_text(encoding="utf-8")))
-        except (ValidationError, ValueError) as error:
-            raise ModelNotFoundError(f"{path} is not valid: {str(error).splitlines()[0]}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(map(str, first["loc"]))
+            raise ModelNotFoundError(f"{path} is not valid: {field}: {first['msg']}") from error
+        except (OSError, ValueError) as error:
+            raise ModelNotFoundError(f"{path} is not valid: {error}") from error

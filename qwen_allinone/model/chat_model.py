@@ -20,7 +20,8 @@ _WRITING = frozenset(WritingOptions.__annotations__) - {"stop"}
 class ChatQwen(BaseChatModel):
     """Replies of one shared Qwen as LangChain messages: no echo, real stop texts, token usage.
 
-    Any field of ``Writing`` can be given here, or at call time, where it wins; a misspelt one is an error.
+    Any field of ``Writing`` but ``stop`` can be given here; all of them at call time, where they win. A misspelt one is
+    an error.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -40,7 +41,7 @@ class ChatQwen(BaseChatModel):
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.qwen.name, **{name: getattr(self, name) for name in sorted(_WRITING)}}
+        return {"model": self.qwen.name, **{name: getattr(self, name) for name in (*sorted(_WRITING), "thinking")}}
 
     def _generate(
         self,
@@ -83,14 +84,19 @@ class ChatQwen(BaseChatModel):
         if unknown:
             raise InputError(f"unknown arguments {sorted(unknown)}; allowed: {sorted(_WRITING | {'stop', 'thinking'})}")
         settings = {name: getattr(self, name) for name in (*_WRITING, "thinking")} | options
-        conversation = self.qwen.chat.with_default_system([_message(each) for each in messages])
+        conversation = self.qwen.chat.with_default_system([message_of(each) for each in messages])
         return self.qwen.stream_reply(conversation, stop=stop or (), **settings)
 
     def _metadata(self, reply: Reply) -> dict[str, Any]:
         return {"model_name": self.qwen.name, "finish_reason": reply.finish_reason}
 
 
-def _message(message: BaseMessage) -> Message:
+def message_of(message: BaseMessage) -> Message:
+    """A LangChain message as a turn.
+
+    Raises:
+        InputError: it is neither of system, human, ai, or holds more than text.
+    """
     roles: dict[type[BaseMessage], Role] = {SystemMessage: "system", HumanMessage: "user", AIMessage: "assistant"}
     role = next((role for kind, role in roles.items() if isinstance(message, kind)), None)
     if role is None:

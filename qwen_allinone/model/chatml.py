@@ -6,6 +6,7 @@ nothing in a text can open or close a role. No chat template is run.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import TYPE_CHECKING, Literal
 
 from tokenizers import Tokenizer
@@ -69,14 +70,15 @@ class ChatStyle:
 class ChatML:
     """Encodes conversations of one tokenizer."""
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", style: ChatStyle | None = None) -> None:
-        self.style = style or ChatStyle.of_template(_template_text(tokenizer))
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.style = ChatStyle.of_template(_template_text(tokenizer))
         self._control = {str(token): index for index, token in tokenizer.added_tokens_decoder.items()}
         missing = {IM_START, IM_END} - self._control.keys()
         if missing:
             raise ModelNotFoundError(
                 f"this tokenizer has no {' and no '.join(sorted(missing))}: it is not of the Qwen family"
             )
+        self._controls = frozenset(self._control.values())
         self._inert = _without_added_tokens(tokenizer)
         self._newline = self.encode("\n")
 
@@ -106,9 +108,15 @@ class ChatML:
         return list(self._inert.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of ids, control tokens left out."""
-        controls = self._control.values()
-        return str(self._inert.decode([index for index in ids if index not in controls], skip_special_tokens=False))
+        """The text of ids, control tokens left out except the marks around a thought."""
+        thought = {self._control[mark]: mark for mark in (_THINK, _END_THINK) if mark in self._control}
+        pieces: list[str] = []
+        for control, run in groupby(ids, key=lambda index: index if index in self._controls else None):
+            if control is None:
+                pieces.append(self._inert.decode(list(run), skip_special_tokens=False))
+            else:
+                pieces += [thought.get(index, "") for index in run]
+        return "".join(pieces)
 
     def turn(self, message: Message) -> list[int]:
         r"""``<|im_start|>role\ncontent<|im_end|>\n``, role and content encoded as one segment."""

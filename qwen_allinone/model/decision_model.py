@@ -4,10 +4,11 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from langchain_core.messages import AIMessage, BaseMessage, SystemMessage
+from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field
 
 from qwen_allinone.errors import InputError, MissingExtraError
+from qwen_allinone.model.chat_model import message_of
 from qwen_allinone.model.chatml import Message
 from qwen_allinone.model.decision import Decision
 from qwen_allinone.model.shared import SharedQwen
@@ -79,15 +80,10 @@ def _turns(state: State) -> list[Message]:
     if isinstance(state, str):
         return [Message("user", state)]
     if isinstance(state, BaseMessage):
-        return [_turn(state)]
+        return [message_of(state)]
     if isinstance(state, Sequence) and state and all(isinstance(each, BaseMessage) for each in state):
-        return [_turn(each) for each in state if isinstance(each, BaseMessage)]
+        return [message_of(each) for each in state if isinstance(each, BaseMessage)]
     return [Message("user", json.dumps(state, ensure_ascii=False, default=_as_json))]
-
-
-def _turn(message: BaseMessage) -> Message:
-    role = {AIMessage: "assistant", SystemMessage: "system"}.get(type(message), "user")
-    return Message(role, str(message.text))  # type: ignore[arg-type]
 
 
 def _as_json(value: object) -> Mapping[str, str]:

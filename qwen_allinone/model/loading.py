@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled"
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+"""What a name on the hub looks like: owner/name."""
 _ALLOWED = (
     "allowed: 'bundled', a folder with config.json, tokenizer.json and *.safetensors, "
     "or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"
@@ -44,9 +45,9 @@ def resolve(name: str) -> str:
     """
     if name == BUNDLED:
         return str(_checked_folder(bundled_folder(), name))
-    if (folder := _folder(name)) is not None:
+    if (folder := existing_folder(name)) is not None:
         return str(_checked_folder(folder, name))
-    if _HUB_ID.fullmatch(name) and not name.startswith("."):
+    if HUB_ID.fullmatch(name):
         return name
     raise ModelNotFoundError(f"no model {name!r}; {_ALLOWED}")
 
@@ -69,14 +70,14 @@ def load(name: str, *, device: str) -> LoadedModel:
         tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
-            dtype=torch.float32 if device == "cpu" else torch.bfloat16,
+            dtype=torch.float32 if device.startswith("cpu") else torch.bfloat16,
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
         model, report = loaded
     except Exception as error:  # a broken file makes the libraries raise nearly anything
-        raise ModelNotFoundError(f"model {name!r} cannot be loaded: {_first_line(error)}; {_ALLOWED}") from error
+        raise ModelNotFoundError(f"model {name!r} cannot be loaded: {first_line(error)}; {_ALLOWED}") from error
     if report["missing_keys"]:
         raise ModelNotFoundError(f"model {name!r} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}, ...")
     rows = model.get_input_embeddings().num_embeddings
@@ -85,12 +86,13 @@ def load(name: str, *, device: str) -> LoadedModel:
     try:
         model = model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
-        raise InputError(f"device {device!r} cannot be used: {_first_line(error)}; 'cpu' always can") from error
+        raise InputError(f"device {device!r} cannot be used: {first_line(error)}; 'cpu' always can") from error
     capabilities = Capabilities.of_folder(Path(name)) if Path(name).is_dir() else Capabilities()
     return LoadedModel(name, model, tokenizer, capabilities)
 
 
-def _folder(name: str) -> Path | None:
+def existing_folder(name: str) -> Path | None:
+    """The folder of that name, or None if there is none; no name is an error."""
     try:
         folder = Path(name).expanduser()
         return folder.resolve() if folder.is_dir() else None
@@ -98,7 +100,8 @@ def _folder(name: str) -> Path | None:
         return None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What an error of a library says, on one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -64,7 +64,7 @@ class Scorer:
         rows = sorted({row for branch in packed.targets for leaf in branch for row, _ in leaf})
         logits = self._model(
             input_ids=self._tensor(packed.ids),
-            attention_mask=packed.mask(len(prefix)).to(self._model.device, self._model.dtype),
+            attention_mask=packed.mask(len(prefix), self._model.dtype).to(self._model.device),
             position_ids=packed.positions(len(prefix)).to(self._model.device),
             past_key_values=cache,
             use_cache=True,

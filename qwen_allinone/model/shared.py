@@ -1,11 +1,12 @@
 """The one model in memory: it reads a text once, decides any number of questions about it, and writes."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp, isfinite
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Unpack
 
-from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
+from qwen_allinone.errors import EmptyTextError, QuestionError, RunError, TextTooLongError
 from qwen_allinone.model import loading
 from qwen_allinone.model.branches import Branch
 from qwen_allinone.model.capabilities import Capabilities, Layout
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _PERSONA = PromptFile.load("qwen_allinone.model", "persona")
 _CONTENT_FREE = "N/A"
+_MOST_PRIORS = 512
 
 _loaded: dict[tuple[str, str], "SharedQwen"] = {}
 _loading = Lock()
@@ -78,7 +80,7 @@ class SharedQwen:
         self.chat = ChatML(tokenizer)
         self._cache = cache or PrefixCache()
         self._lock = RLock()
-        self._priors: dict[str, tuple[tuple[float, ...], ...]] = {}
+        self._priors: dict[tuple[object, ...], tuple[float, ...]] = {}
         stops = self.chat.stop_ids
         model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             eos_token_id=list(stops), pad_token_id=stops[-1]
@@ -111,14 +113,20 @@ class SharedQwen:
         return int(self.model.config.get_text_config().max_position_embeddings)
 
     @property
+    def packs_branches(self) -> bool:
+        """Whether all options share one forward pass; architectures with other than full attention read each alone."""
+        return self._scorer.packs
+
+    @property
     def cache_statistics(self) -> CacheStatistics:
         """How much reading the prefix cache saved."""
         return self._cache.statistics
 
     def forget(self) -> None:
         """Drop everything that was read and kept: needed only when the weights were changed in place."""
-        self._cache.clear()
-        self._priors.clear()
+        with self._lock:
+            self._cache.clear()
+            self._priors.clear()
 
     def excerpt(self, text: str) -> Excerpt:
         """The text as decisions and replies read it: whole, or cut in its middle if the model declares a limit."""
@@ -155,34 +163,49 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        if not questions:
-            raise QuestionError("no questions were given; name at least one")
         corrections = calibration or Calibration()
         language = language_of(text)
-        rotated = [
-            render_question(question, language, order=order)
-            for question in questions.values()
-            for order in _rotations(question, corrections.permutations)
-        ]
-        logs = self._score(text, rotated, language, history, layout)
-        if corrections.prior:
-            logs = _divide(logs, self._prior(rotated, language, layout))
-        decisions: dict[str, Decision] = {}
-        scored = iter(zip(rotated, logs, strict=True))
-        for name, question in questions.items():
-            count = len(_rotations(question, corrections.permutations))
-            spread = [_softmax(rendered, log, corrections) for rendered, log in (next(scored) for _ in range(count))]
-            options = render_question(question, language).options
-            mean = {option: sum(each[option] for each in spread) / count for option in options}
-            decisions[name] = Decision.of(mean, acceptance)
-        return decisions
+        rotated = {
+            name: [render_question(question, language, order=order) for order in _rotations(question, corrections)]
+            for name, question in questions.items()
+        }
+        every = [rendered for rotations in rotated.values() for rendered in rotations]
+        logs = iter(self._corrected(text, every, history, layout=layout, prior=corrections.prior))
+        return {
+            name: Decision.of(_mean([_softmax(each, next(logs), corrections) for each in rotations]), acceptance)
+            for name, rotations in rotated.items()
+        }
 
-    def decide_many(
-        self, texts: Iterable[str], questions: Mapping[str, Question], *, calibration: Calibration | None = None
-    ) -> Iterator[dict[str, Decision]]:
-        """Decide the same questions about many texts, in their order, one at a time in memory."""
-        for text in texts:
-            yield self.decide(text, questions, calibration=calibration)
+    def likelihoods(
+        self,
+        text: str,
+        questions: Mapping[str, Question],
+        *,
+        history: Sequence[Message] = (),
+        layout: Layout | None = None,
+        packed: bool = True,
+    ) -> dict[str, dict[str, float]]:
+        """Log-likelihood of every option of every question: what decisions are made of.
+
+        Args:
+            text: what the questions are about.
+            questions: by names of the caller's choice.
+            history: earlier turns of the conversation.
+            layout: where the question stands; by default as the model declares.
+            packed: all in one pass behind a cached reading; False reads everything anew for each option, which is slow
+                and must give the same.
+
+        Raises:
+            EmptyTextError: the text is blank.
+            QuestionError: there are no questions, or one makes no sense.
+            TextTooLongError: text and questions exceed the context window.
+        """
+        rendered = [render_question(question, language_of(text)) for question in questions.values()]
+        logs = self._score(text, rendered, history, layout=layout, packed=packed)
+        return {
+            name: dict(zip(each.options, log, strict=True))
+            for name, each, log in zip(questions, rendered, logs, strict=True)
+        }
 
     def write(
         self, text: str, *, history: Sequence[Message] = (), notes: str = "", **options: Unpack[WritingOptions]
@@ -232,38 +255,63 @@ class SharedQwen:
         self,
         text: str,
         questions: Sequence[RenderedQuestion],
-        language: Language,
-        history: Sequence[Message],
+        history: Sequence[Message] = (),
+        *,
         layout: Layout | None,
+        language: Language | None = None,
+        packed: bool = True,
     ) -> LeafScores:
-        messages = self._conversation(text, history, language)
-        prefix: list[int] = []
+        if not questions:
+            raise QuestionError("no questions were given; name at least one")
+        messages = self._conversation(text, history, language or language_of(text))
         if (layout or self.capabilities.layout) == "text_first":
             prefix = self.chat.turns(messages)
-            before = [self.chat.turn(Message("system", question.text)) for question in questions]
+            branches = [self._branch(self.chat.turn(Message("system", each.text)), each) for each in questions]
+            groups = [branches]
         else:
-            before = [self.chat.turns(_with_system(messages, question.text)) for question in questions]
-        branches = [self._branch(stem, question) for stem, question in zip(before, questions, strict=True)]
-        longest = len(prefix) + max(len(branch.stem) + max(len(leaf) for leaf in branch.leaves) for branch in branches)
+            prefix = []
+            branches = [self._branch(self.chat.turns(_with_system(messages, each.text)), each) for each in questions]
+            groups = [[branch] for branch in branches]
+        longest = len(prefix) + max(len(branch.stem) + max(map(len, branch.leaves)) for branch in branches)
         if longest > self.context_window:
             raise TextTooLongError(
                 f"text and question have {longest} tokens, the model's context window {self.context_window}; "
                 f"shorten the text"
             )
+        score = self._scorer.score if packed else self._scorer.score_one_by_one
         with self._lock:
-            return self._scorer.score(prefix, branches)
+            return tuple(log for group in groups for log in score(prefix, group))
 
     def _branch(self, before: Sequence[int], question: RenderedQuestion) -> Branch:
         leaves = tuple((*self.chat.encode(words), self.chat.end_of_turn) for words in question.options.values())
         return Branch((*before, *self.chat.opening()), leaves)
 
+    def _corrected(
+        self,
+        text: str,
+        questions: Sequence[RenderedQuestion],
+        history: Sequence[Message],
+        *,
+        layout: Layout | None,
+        prior: bool,
+    ) -> LeafScores:
+        logs = self._score(text, questions, history, layout=layout)
+        return _divide(logs, self._prior(questions, language_of(text), layout)) if prior else logs
+
     def _prior(
         self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
-    ) -> tuple[tuple[float, ...], ...]:
-        key = repr((questions, language, layout))
-        if key not in self._priors:
-            self._priors[key] = self._score(_CONTENT_FREE, questions, language, (), layout)
-        return self._priors[key]
+    ) -> list[tuple[float, ...]]:
+        """Scores of the options for a content-free text, computed once per question and kept for the latest ones."""
+        keys = [(question.text, tuple(question.options.items()), language, layout) for question in questions]
+        with self._lock:
+            new = [each for key, each in zip(keys, questions, strict=True) if key not in self._priors]
+            if new:
+                logs = self._score(_CONTENT_FREE, new, layout=layout, language=language)
+                self._priors |= zip((key for key in keys if key not in self._priors), logs, strict=True)
+            found = [self._priors[key] for key in keys]
+            while len(self._priors) > _MOST_PRIORS:
+                del self._priors[next(iter(self._priors))]
+        return found
 
 
 def _with_system(messages: Sequence[Message], words: str) -> list[Message]:
@@ -273,24 +321,33 @@ def _with_system(messages: Sequence[Message], words: str) -> list[Message]:
     return [Message("system", words), *messages]
 
 
-def _rotations(question: Question, permutations: int) -> list[Sequence[int] | None]:
-    if question.type != "choice" or permutations == 1:
+def _rotations(question: Question, calibration: Calibration) -> list[Sequence[int] | None]:
+    """Orders of the options, the question's own one first; only the options of a choice are ever moved."""
+    if question.type != "choice" or calibration.permutations == 1:
         return [None]
     count = len(question.criteria)
-    return [[(start + index) % count for index in range(count)] for start in range(min(permutations, count))]
+    starts = range(min(calibration.permutations, count))
+    return [[(start + index) % count for index in range(count)] for start in starts]
+
+
+def _mean(distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average probabilities, options in the order of the first distribution."""
+    return {option: sum(each[option] for each in distributions) / len(distributions) for option in distributions[0]}
 
 
 def _softmax(
     question: RenderedQuestion, log_likelihoods: Sequence[float], calibration: Calibration
 ) -> dict[str, float]:
-    from math import exp
-
     scaled = [value / calibration.temperature for value in log_likelihoods]
+    if not all(map(isfinite, scaled)):
+        raise RunError(
+            "the model gave likelihoods that are no numbers; its weights are broken or overflow in this dtype"
+        )
     weights = [exp(value - max(scaled)) for value in scaled]
     return {option: weight / sum(weights) for option, weight in zip(question.options, weights, strict=True)}
 
 
-def _divide(logs: LeafScores, priors: LeafScores) -> LeafScores:
+def _divide(logs: LeafScores, priors: Sequence[Sequence[float]]) -> LeafScores:
     return tuple(
         tuple(value - prior for value, prior in zip(log, before, strict=True))
         for log, before in zip(logs, priors, strict=True)

@@ -1,8 +1,7 @@
 """Replies: how they are written, streamed, stopped and cancelled."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from inspect import GEN_RUNNING, getgeneratorstate
 from math import inf
 from queue import SimpleQueue
 from threading import Event, RLock, Thread
@@ -20,6 +19,9 @@ from qwen_allinone.model.scorer import Scorer
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+_POLL_SECONDS = 0.05
+"""How soon a reply that waits for the model notices that nobody waits for it."""
 
 FinishReason = Literal["stop", "length", "cancelled"]
 
@@ -99,9 +101,7 @@ class ReplyStream(Iterator[str]):
 
     def close(self) -> None:
         """Stop the generation, if it still runs, and wait for it to end; a thread that reads on sees the end too."""
-        self._pieces.cancelled.set()
-        if getgeneratorstate(self._iterator) != GEN_RUNNING:
-            self._iterator.close()
+        self._pieces.cancel()
 
     @property
     def reply(self) -> Reply:
@@ -139,8 +139,18 @@ class Writer:
 
     def _generate(self, pieces: "_Pieces") -> None:
         """Run the pipeline to its end, handing tokens to the pieces' queue."""
+        while not self._lock.acquire(timeout=_POLL_SECONDS):
+            if pieces.cancelled.is_set():
+                return
+        try:
+            self._generate_alone(pieces)
+        finally:
+            self._lock.release()
+
+    def _generate_alone(self, pieces: "_Pieces") -> None:
         writing, prompt = pieces.writing, pieces.prompt
-        with self._lock, torch.random.fork_rng(enabled=writing.seed is not None):
+        devices = None if self._pipeline.model.device.type == "cuda" else []
+        with torch.random.fork_rng(devices, enabled=writing.seed is not None):
             if pieces.cancelled.is_set():
                 return
             if writing.seed is not None:
@@ -189,6 +199,7 @@ class _Pieces(BaseStreamer):
         self.writer, self.prompt, self.writing = writer, prompt, writing
         self.branch_point, self.limit = branch_point, limit
         self.cancelled = Event()
+        self._thread = Thread(target=self._work, name="qwen-reply", daemon=True)
         self._queue: SimpleQueue[int | BaseException | None] = SimpleQueue()
         self._prompt_seen = False
         self._text = ""
@@ -208,16 +219,22 @@ class _Pieces(BaseStreamer):
     def reply(self) -> Reply:
         return Reply(self._text, self._finish, len(self.prompt), self._count)
 
-    def run(self) -> Generator[str, None, None]:
-        thread = Thread(target=self._work, name="qwen-reply", daemon=True)
-        thread.start()
+    def run(self) -> Iterator[str]:
+        if self.cancelled.is_set():
+            return
+        self._thread.start()
         try:
             for piece in _cut_at(self.writing.stop, self._decoded(), self._stop):
                 self._text += piece
                 yield piece
         finally:
-            self.cancelled.set()
-            thread.join()
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Ask the generation to end at its next token, and wait until it has."""
+        self.cancelled.set()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def _work(self) -> None:
         try:
@@ -235,6 +252,8 @@ class _Pieces(BaseStreamer):
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
+            if self.cancelled.is_set():
+                continue
             self._count += 1
             if item in chat.stop_ids:
                 self._finish = "stop"

@@ -9,8 +9,7 @@ from pydantic import Field
 
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
-from qwen_allinone.tools.sentences import split_sentences
-from qwen_allinone.tools.summary import sentence_scores
+from qwen_allinone.tools.sentences import sentence_scores, split_sentences
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "knowledge")

@@ -1,6 +1,13 @@
-"""Sentences of a text, in both languages."""
+"""Sentences of a text, in both languages, and what the shared model says of each."""
 
 import re
+from collections.abc import Iterator, Sequence
+
+from qwen_allinone.model import Noul, SharedQwen
+from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt_file import PromptFile
+
+_AT_ONCE = 16
 
 _MARKS = re.compile(r"""[。！？；!?;.\n]+[”’」』）】》)\]]*(?:["'](?=\W|$))?""")
 _ABBREVIATION = re.compile(r"(?:^\s*\d+|\b(?:[a-hj-z]|e\.g|i\.e|vs|cf|al|approx|mr|mrs|ms|dr|prof|st))$", re.IGNORECASE)
@@ -27,3 +34,14 @@ def _ends(before: str, marks: str, after: str) -> bool:
     if set(marks) & set("!?;"):
         return not after or after.isspace() or not after.isascii()
     return (not after or after.isspace()) and (len(marks) > 1 or not _ABBREVIATION.search(before))
+
+
+def sentence_scores(qwen: SharedQwen, text: str, sentences: Sequence[str], prompt: PromptFile) -> Iterator[float]:
+    """Probability of yes to the prompt's question about each sentence, all from one reading of the text."""
+    language = language_of(text)
+    for start in range(0, len(sentences), _AT_ONCE):
+        questions = {
+            str(index): Noul(instructions=prompt.render(language, "sentence", sentence=qwen.excerpt(sentence).text))
+            for index, sentence in enumerate(sentences[start : start + _AT_ONCE])
+        }
+        yield from (decision.probabilities["yes"] for decision in qwen.decide(text, questions).values())

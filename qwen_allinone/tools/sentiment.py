@@ -1,6 +1,7 @@
 """Mood: positive or negative with its probability, and how strong it is."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from pydantic import Field
@@ -11,6 +12,9 @@ from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "sentiment")
+
+_SURE, _MILD = 0.6, 2
+"""Bounds of probability and intensity from which somebody counts as upset."""
 
 Polarity = Literal["positive", "negative"]
 
@@ -35,17 +39,27 @@ class Sentiment(Result):
     @classmethod
     def of(cls, mood: Decision, intensity: Decision) -> "Sentiment":
         """Put the answers to the two questions together."""
-        positive = mood.option == next(iter(mood.probabilities))
         return cls(
             label=mood.option,
-            polarity="positive" if positive else "negative",
+            polarity="positive" if by_polarity(mood).option == "positive" else "negative",
             probability=mood.probability,
             intensity=intensity.level + 1,
         )
 
+    @property
+    def upset(self) -> bool:
+        """Whether whoever wrote this should be comforted first."""
+        return self.polarity == "negative" and self.probability >= _SURE and self.intensity >= _MILD
+
     def __str__(self) -> str:
         face = "😄" if self.polarity == "positive" else "😟"
         return f"{face} {self.label} {self.probability:.2f}"
+
+
+def by_polarity(mood: Decision) -> Decision:
+    """The answer to the mood question with ``positive`` and ``negative`` for its options, whatever their language."""
+    named = zip(("positive", "negative"), mood.probabilities.values(), strict=True)
+    return replace(mood, probabilities=dict(named))
 
 
 def mood_question(language: Language) -> Choice:

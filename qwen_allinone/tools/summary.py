@@ -1,21 +1,19 @@
 """Summary: written by a model that writes well, else the text's own sentences that carry the gist."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import Field
 
 from qwen_allinone.errors import EmptyTextError
-from qwen_allinone.model import Noul, SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.passages import split_for_reading
-from qwen_allinone.tools.sentences import split_sentences
+from qwen_allinone.tools.sentences import sentence_scores, split_sentences
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "summary")
-_AT_ONCE = 16
 _REQUEST = re.compile(r"^[^:：。.!?！？\n]{1,40}(?<!\d)[:：](?!//)\s*(?=\S)")
 
 
@@ -74,17 +72,6 @@ class SummaryTool(QwenTool):
         scores = list(sentence_scores(self.qwen, text, sentences, _PROMPT))
         best = sorted(range(len(sentences)), key=lambda index: -scores[index])[:count]
         return [sentences[index] for index in sorted(best)]
-
-
-def sentence_scores(qwen: SharedQwen, text: str, sentences: Sequence[str], prompt: PromptFile) -> Iterator[float]:
-    """Probability of yes to the prompt's question about each sentence, all from one reading of the text."""
-    language = language_of(text)
-    for start in range(0, len(sentences), _AT_ONCE):
-        questions = {
-            str(index): Noul(instructions=prompt.render(language, "sentence", sentence=qwen.excerpt(sentence).text))
-            for index, sentence in enumerate(sentences[start : start + _AT_ONCE])
-        }
-        yield from (decision.probabilities["yes"] for decision in qwen.decide(text, questions).values())
 
 
 def _joined(sentences: Sequence[str]) -> str:

@@ -1,3 +1,5 @@
+import torch
+
 from qwen_allinone.model.branches import Branch, pack
 
 BRANCHES = [Branch((10, 11), ((1, 9), (1, 2, 9))), Branch((20,), ((3, 9),))]
@@ -21,7 +23,7 @@ def test_every_leaf_token_is_predicted_from_the_token_before_it():
 
 def test_a_token_sees_the_prefix_its_stem_and_its_own_leaf_only():
     """The mask is zero for what stood before a token if its leaf stood alone, and very low elsewhere."""
-    seen = pack(BRANCHES).mask(1)[0, 0] == 0
+    seen = pack(BRANCHES).mask(1, torch.float32)[0, 0] == 0
     assert seen.int().tolist() == [
         [1, 1, 0, 0, 0, 0, 0, 0],
         [1, 1, 1, 0, 0, 0, 0, 0],

@@ -197,11 +197,12 @@ def test_plain_text_is_read_as_by_the_normal_tokenizer(text, tokenizer):
 
 
 def test_decoding_leaves_control_tokens_out(tokenizer):
-    """Control ids in a reply never show as text."""
+    """Control ids in a reply never show as text, but for the marks around a thought."""
     chat = ChatML(tokenizer)
     controls = tokenizer.convert_tokens_to_ids(list(CONTROL_TOKENS))
     ids = [controls[0], *chat.encode("你好"), *controls, *chat.encode("！")]
-    assert chat.decode(ids) == "你好！"
+    assert chat.decode(ids) == "你好<think></think>！"
+    assert chat.turn(Message("assistant", f"{chat.decode(ids[:1])}答案")) == chat.turn(Message("assistant", "答案"))
 
 
 def test_replies_end_at_the_end_of_turn_and_of_text(tokenizer):
@@ -211,8 +212,8 @@ def test_replies_end_at_the_end_of_turn_and_of_text(tokenizer):
 
 def test_turns_are_joined_without_seams(tokenizer):
     """A prompt is its turns one after the other and then the opening of the reply."""
-    chat = ChatML(tokenizer, ChatStyle())
-    messages = [Message("user", "你好"), Message("assistant", "你好！"), Message("user", "再见")]
+    chat = ChatML(tokenizer)
+    messages = [Message("system", "简短"), Message("user", "你好"), Message("assistant", "你好！"), Message("user", "再见")]
     parts = [index for message in messages for index in chat.turn(message)]
     assert chat.conversation(messages) == parts + chat.opening()
 

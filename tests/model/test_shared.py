@@ -146,10 +146,14 @@ def test_instruction_first_puts_the_questions_before_the_text(any_qwen, declared
         assert close(decisions[name].probabilities, expected)
 
 
-def test_many_texts_are_decided_in_their_order(trained):
-    """Decisions about a stream of texts come back one by one, in order."""
-    decided = trained.decide_many(iter(MOODS), {"mood": MOOD})
-    assert [each["mood"].option for each in decided] == list(MOODS.values())
+def test_likelihoods_are_the_same_packed_and_one_by_one(any_qwen):
+    """One pass over all options gives what reading everything anew for each option gives, and what decisions use."""
+    packed = any_qwen.likelihoods(TEXT, QUESTIONS)
+    alone = any_qwen.likelihoods(TEXT, QUESTIONS, packed=False)
+    decided = any_qwen.decide(TEXT, QUESTIONS)
+    for name in QUESTIONS:
+        assert packed[name] == pytest.approx(alone[name], abs=1e-4)
+        assert max(packed[name], key=packed[name].__getitem__) == decided[name].option
 
 
 def test_questions_that_cannot_be_decided_are_refused(qwen):
@@ -438,5 +442,5 @@ def test_deciding_while_a_reply_is_read_does_not_block(trained):
 def test_half_a_character_is_a_clear_error(qwen):
     """A lone surrogate, which no file could hold, is named with its position."""
     question = Choice(instructions="Mood?", criteria={"good": None, "bad": None})
-    with pytest.raises(InputError, match="lone surrogate.*position 2"):
+    with pytest.raises(InputError, match=r"lone surrogate.*position 2"):
         qwen.decide("好的\ud83d", {"mood": question})
