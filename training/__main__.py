@@ -20,7 +20,8 @@ from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools.sentiment import by_polarity, mood_question
 from training import embeddings, tokenizer
-from training.lessons import Teacher, option_words, prompt_words
+from training.leanings import add_leanings
+from training.lessons import Teacher, prompt_words
 from training.sources import Item, Source, hold_out, shared, texts_of, written
 from training.train import SIZES, new_model, train
 
@@ -59,7 +60,7 @@ def main(
     vectors = embeddings.from_cooccurrence(
         (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, seed=seed
     )
-    vectors[[index for words in option_words() for index in chat.encode(words)]] = 0  # alike by company, and opposites
+    add_leanings(vectors, chat, sources, seed=seed)
     torch.manual_seed(seed)
     model = new_model(shape, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
     _say({"parameters": sum(weight.numel() for weight in model.parameters()), "characters": sum(map(len, texts))})

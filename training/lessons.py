@@ -53,13 +53,14 @@ def prompt_words() -> list[str]:
     return [words for structure in structures for words in _strings(structure)]
 
 
-def option_words() -> list[str]:
-    """The options of the decisions that every turn needs."""
-    words = [route.name for route in shipped_routes()]
+def option_leanings() -> dict[str, dict[str, float]]:
+    """The options of the decisions that every turn needs, and what each says: a mood, a route, yes or no."""
+    leanings: dict[str, dict[str, float]] = {route.name: {route.name: 1.0} for route in shipped_routes()}
     for language in ("zh", "en"):
-        words += [_TOOLS["sentiment"].entry(language, pole) for pole in ("positive", "negative")]
-        words += [_QUESTION.entry(language, answer) for answer in ("yes", "no")]
-    return words
+        leanings[_TOOLS["sentiment"].entry(language, "positive")] = {"mood": 1.0}
+        leanings[_TOOLS["sentiment"].entry(language, "negative")] = {"mood": -1.0}
+        leanings |= {_QUESTION.entry(language, answer): {} for answer in ("yes", "no")}
+    return leanings
 
 
 def _strings(structure: Any) -> Iterator[str]:

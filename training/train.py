@@ -43,7 +43,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 2, 2, 1, tokens=400_000),
-    "small": Size(14000, 256, 512, 3, 4, 2, tokens=14_000_000),
+    "small": Size(14000, 256, 512, 3, 4, 2, tokens=6_500_000),
 }
 
 

@@ -139,7 +139,7 @@ def route(
         try:
             decision = router.decide(terminal.checked(text))
         except InputError as error:
-            failed = 1 if isinstance(error, RunError) else failed or (0 if as_json else 2)
+            failed |= not as_json
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(f"line {number}: {error}")
             continue
         if as_json:

@@ -149,7 +149,7 @@ class Writer:
 
     def _generate_alone(self, pieces: "_Pieces") -> None:
         writing, prompt = pieces.writing, pieces.prompt
-        devices = None if self._pipeline.model.device.type == "cuda" else []
+        devices: list[int] | None = None if self._pipeline.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=writing.seed is not None):
             if pieces.cancelled.is_set():
                 return

@@ -213,7 +213,8 @@ def test_replies_end_at_the_end_of_turn_and_of_text(tokenizer):
 def test_turns_are_joined_without_seams(tokenizer):
     """A prompt is its turns one after the other and then the opening of the reply."""
     chat = ChatML(tokenizer)
-    messages = [Message("system", "简短"), Message("user", "你好"), Message("assistant", "你好！"), Message("user", "再见")]
+    said = [("system", "简短"), ("user", "你好"), ("assistant", "你好！"), ("user", "再见")]
+    messages = [Message(role, content) for role, content in said]
     parts = [index for message in messages for index in chat.turn(message)]
     assert chat.conversation(messages) == parts + chat.opening()
 
