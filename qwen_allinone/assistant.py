@@ -51,7 +51,7 @@ class Turn:
             "probabilities": dict(self.decision.probabilities),
             "margin": self.decision.margin,
             "sentiment": self.sentiment.model_dump(exclude={"polarity"}),
-            "output": to_jsonable_python(self.output, fallback=str),
+            "output": to_jsonable_python(self.output, fallback=str, bytes_mode="base64"),
             "recalled": list(self.recalled),
             "prompt": self.prompt,
             "model": self.model,

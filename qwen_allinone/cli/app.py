@@ -39,6 +39,10 @@ class Commands(TyperGroup):
             # What is left in the buffer must not be written again when Python ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(1) from None
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            terminal.show_error(RunError(f"the output cannot be written: {error.strerror or error}"))
+            raise typer.Exit(1) from error
         return result
 
 

@@ -84,6 +84,23 @@ def memory_list(
         terminal.show("还没有记忆 · no memories yet")
 
 
+@memory_app.command("forget")
+def memory_forget(
+    *,
+    user: User,
+    id: Annotated[
+        str | None, typer.Option("--id", help="只忘这一条（list --json 给出编号）。 · Only this one, by its id.")
+    ] = None,
+    home: Home = None,
+    model: StoreModel = None,  # noqa: ARG001
+    as_json: AsJson = False,
+) -> None:
+    """忘掉这位用户说过的全部或一条，文件里也不留。 · Forget all or one, from the files too."""
+    memory = open_memory(home)
+    forgotten = memory.forget(user) if id is None else memory.delete(user, id)
+    _show_removed(forgotten, {"user": user, "id": id}, as_json=as_json)
+
+
 @kb_app.command("add")
 def kb_add(
     name: Name,
@@ -132,8 +149,29 @@ def kb_ask(
         terminal.show_json({"name": name, "question": text, **answer.model_dump(), "model": qwen.name})
         return
     terminal.show(answer.text)
+    if not answer.found:
+        terminal.show("可用 --min-similarity 放宽 · --min-similarity widens the search", style="dim")
     for source in answer.sources:
         terminal.show(f"  · {source}", style="dim")
+
+
+@kb_app.command("remove")
+def kb_remove(
+    name: Name,
+    path: Annotated[Path | None, typer.Argument(metavar="PATH", help="只去掉这个文件。 · Only this file.")] = None,
+    *,
+    home: Home = None,
+    model: StoreModel = None,  # noqa: ARG001
+    as_json: AsJson = False,
+) -> None:
+    """删掉知识库或其中一个文件。 · Remove a knowledge base, or one file of it."""
+    base = open_base(home, name)
+    removed = True
+    if path is None:
+        base.drop()
+    else:
+        removed = base.remove(path)
+    _show_removed(removed, {"name": name, "path": None if path is None else str(path)}, as_json=as_json)
 
 
 @kb_app.command("list")
@@ -157,9 +195,16 @@ def kb_list(
         terminal.show("\n".join(names) or "还没有知识库 · no knowledge bases yet")
 
 
+def _show_removed(removed: bool, what: dict[str, str | None], *, as_json: bool) -> None:
+    if as_json:
+        terminal.show_json({**what, "removed": removed})
+    else:
+        terminal.show("已删除 · removed" if removed else "没有可删的 · there was nothing to remove")
+
+
 def _show_sources(name: str, sources: "Sequence[Source]", *, as_json: bool) -> None:
     if as_json:
         terminal.show_json({"name": name, "sources": [vars(source) for source in sources]})
         return
     for source in sources:
-        terminal.show(f"{source.passages:5}  {source.source}")
+        terminal.show(f"{source.passages:5} 段 · passages  {source.source}")

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -40,6 +40,7 @@ _WORDS: Mapping["Language", Mapping[str, str]] = {
         "unsure": "（不太确定）",
         "silent": "（模型没有回答）",
         "recalled": "记得：",
+        "saved": "已记住这句话",
         "prompt": "除文本外告诉模型：",
         "nothing": "（无）",
         "cut": "文本较长，中间 {} 个词元没有读",
@@ -50,7 +51,8 @@ _WORDS: Mapping["Language", Mapping[str, str]] = {
         "intent": "intent",
         "unsure": " (not sure)",
         "silent": "(the model said nothing)",
-        "recalled": "remembered:",
+        "recalled": "recalled:",
+        "saved": "saved to memory",
         "prompt": "the model was also told:",
         "nothing": "(nothing)",
         "cut": "long text: {} tokens in its middle were not read",
@@ -97,7 +99,7 @@ def read_text(given: str) -> str:
     """
     if given != "-":
         return checked(given)
-    data = sys.stdin.buffer.read(_MAX_BYTES + 1)
+    data = _standard_input().read(_MAX_BYTES + 1)
     return checked(_decoded(data, "standard input"), "standard input")
 
 
@@ -109,7 +111,7 @@ def read_lines(path: str) -> list[str]:
     """
     name = "standard input" if path == "-" else path
     try:
-        data = sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+        data = _standard_input().read() if path == "-" else Path(path).read_bytes()
     except OSError as error:
         raise DataFileError(f"{path} cannot be read: {error.strerror or error}; name a text file") from error
     lines = data.removesuffix(b"\n").split(b"\n")
@@ -118,23 +120,29 @@ def read_lines(path: str) -> list[str]:
             line.decode("utf-8")
         except UnicodeDecodeError as error:
             raise DataFileError(f"{name}, line {number}, is not UTF-8; save it as UTF-8") from error
-    return data.decode("utf-8-sig").removesuffix("\n").replace("\r\n", "\n").split("\n")
+    return data.decode("utf-8-sig").replace("\r\n", "\n").removesuffix("\n").split("\n")
 
 
 def arriving_lines(prompt: str) -> Iterator[bytes]:
     """Lines of standard input as they come; from a person at a terminal they are asked for."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         while True:
             try:
                 yield input(prompt).encode("utf-8", errors="surrogateescape")
             except EOFError:
                 show()
                 return
-    while line := sys.stdin.buffer.readline(_MAX_BYTES + 2):
+    while line := _standard_input().readline(_MAX_BYTES + 2):
         rest = line
         while rest and not rest.endswith(b"\n"):
-            rest = sys.stdin.buffer.readline(_MAX_BYTES)
+            rest = _standard_input().readline(_MAX_BYTES)
         yield line.rstrip(b"\r\n")
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise InputError("there is no standard input to read; give the text itself")
+    return sys.stdin.buffer
 
 
 def decoded_line(line: bytes) -> str:
@@ -204,12 +212,14 @@ def answer_line(text: str, output: Any) -> str:
 
 
 def show_rest(turn: "Turn", *, prompt: bool = False) -> None:
-    """What was recalled for a finished turn and, if asked for, what the model was told."""
+    """What was recalled and saved for a finished turn and, if asked for, what the model was told."""
     words = words_for(turn.text)
     if turn.recalled:
         show(words["recalled"], style="dim")
         for memory in turn.recalled:
             show(f"  · {memory}", style="dim")
+    if "remember" in turn.timings_ms:
+        show(words["saved"], style="dim")
     if prompt:
         show(f"{words['prompt']} {turn.prompt or words['nothing']}", style="dim")
     if turn.cut_tokens:

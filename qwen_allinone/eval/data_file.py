@@ -16,6 +16,10 @@ from qwen_allinone.errors import DataFileError
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
+_MOST_BYTES = 512 * 2**20
+"""Of an unpacked file."""
+
+
 @dataclass(frozen=True)
 class Record:
     """One row of a data file."""
@@ -55,9 +59,13 @@ def _bytes(file: Traversable) -> bytes:
     if not file.name.lower().endswith(".gz"):
         return data
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+            unpacked = packed.read(_MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise DataFileError(f"{file.name} is not a complete gzip file: {error}") from error
+    if len(unpacked) > _MOST_BYTES:
+        raise DataFileError(f"{file.name} unpacks to more than {_MOST_BYTES // 2**20} MB; split it")
+    return unpacked
 
 
 def _decode(data: bytes, name: str) -> str:

@@ -99,7 +99,7 @@ class LabelledSet:
         """
         file = Path(path)
         reading = _Reading(text_column, label_column, id_column, tuple(slice_columns), label_map)
-        return cls(file.name, reading.rows(file))
+        return cls(file.name.encode("utf-8", "replace").decode(), reading.rows(file))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

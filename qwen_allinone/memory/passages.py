@@ -1,5 +1,6 @@
 """Text and Markdown files, read and cut into passages."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,9 @@ PASSAGE_LENGTH = 300
 """Characters a passage has at most."""
 
 _SEPARATORS = [r"\n\n", r"\n", r"[。！？；]", r"[.!?;] ", r"[，、]|, ", " ", ""]
-_LAYOUT = f"1:{PASSAGE_LENGTH}"  # part of a file's digest: cutting differently makes every file a changed one
+_HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t]*#*\s*$")
+_FENCE = re.compile(r"\s{0,3}(?:```|~~~)")
+_LAYOUT = f"2:{PASSAGE_LENGTH}"  # part of a file's digest: cutting differently makes every file a changed one
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,11 @@ class SourceFile:
         Raises:
             DataFileError: it is missing, unreadable, not UTF-8, or holds no text.
         """
+        try:
+            str(path).encode("utf-8")
+        except UnicodeEncodeError as error:
+            name = str(path).encode("utf-8", "replace").decode()
+            raise DataFileError(f"{name} has a name that is not UTF-8; rename it") from error
         try:
             text = path.read_text(encoding="utf-8-sig")
         except UnicodeDecodeError as error:
@@ -69,7 +77,13 @@ def source_files(path: Path | str) -> list[SourceFile]:
     Raises:
         DataFileError: the path is missing or of another kind, or one of the files cannot be read.
     """
-    found = Path(path).expanduser().resolve()
+    try:
+        return _source_files(Path(path).expanduser().resolve())
+    except (OSError, RuntimeError) as error:  # too long a name, no permission, no such user, a circle of links
+        raise DataFileError(f"{path} cannot be read: {error}; name a readable .txt or .md file, or a folder") from error
+
+
+def _source_files(found: Path) -> list[SourceFile]:
     if found.is_dir():
         files = sorted(file for file in found.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
         if not files:
@@ -83,13 +97,26 @@ def source_files(path: Path | str) -> list[SourceFile]:
 
 
 def _by_heading(text: str) -> Iterator[Section]:
-    from langchain_text_splitters import MarkdownHeaderTextSplitter
+    """The text under each heading, whole and character for character; marks within code fences are no headings."""
+    trail: list[tuple[int, str]] = []
+    lines: list[str] = []
+    fenced = False
+    for line in text.splitlines(keepends=True):
+        fenced ^= bool(_FENCE.match(line))
+        heading = None if fenced else _HEADING.match(line)
+        if heading is None:
+            lines.append(line)
+            continue
+        yield from _section(trail, lines)
+        level = len(heading[1])
+        trail = [*((above, words) for above, words in trail if above < level), (level, heading[2])]
+        lines = []
+    yield from _section(trail, lines)
 
-    levels = [("#" * level, str(level)) for level in range(1, 7)]
-    for part in MarkdownHeaderTextSplitter(levels).split_text(text):
-        yield Section(
-            " > ".join(part.metadata[level] for _, level in levels if level in part.metadata), part.page_content
-        )
+
+def _section(trail: list[tuple[int, str]], lines: list[str]) -> Iterator[Section]:
+    if text := "".join(lines).strip():
+        yield Section(" > ".join(words for _, words in trail), text)
 
 
 def _cut(text: str) -> list[str]:

@@ -208,7 +208,10 @@ class Store:
     """
 
     def __init__(self, home: Path | str, *, lock_timeout: float = 10.0) -> None:
-        self.home = Path(home).expanduser().resolve()
+        try:
+            self.home = Path(home).expanduser().resolve()
+        except (OSError, RuntimeError, ValueError) as error:  # no such user, a circle of links, a null byte
+            raise StoreError(f"data folder {home} cannot be used: {error}; name another folder") from error
         self._timeout = lock_timeout
 
     @contextmanager
@@ -219,13 +222,20 @@ class Store:
             StoreError: the folder cannot be used.
             StoreBusyError: another process kept it locked.
         """
-        if (self.home / _DATABASE).is_file():
-            with self.writing() as session:
-                yield session
-        elif self.home.exists() and not self.home.is_dir():
+        try:
+            written = (self.home / _DATABASE).is_file()
+            blocked = not written and any(
+                each.exists() and not each.is_dir() for each in (self.home, *self.home.parents)
+            )
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
+        if blocked:
             raise self._unusable("it is not a folder")
-        else:
+        if not written:
             yield Session(None)
+            return
+        with self.writing() as session:
+            yield session
 
     @contextmanager
     def writing(self, *, scrub: bool = False) -> Iterator[Session]:

@@ -39,5 +39,5 @@ class Capabilities(BaseModel):
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"]))
             raise ModelNotFoundError(f"{path} is not valid: {field}: {first['msg']}") from error
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ModelNotFoundError(f"{path} is not valid: {error}") from error

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
-from langchain_core.language_models import BaseChatModel
+from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage, HumanMessage, SystemMessage, UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
 
-from qwen_allinone.errors import InputError
+from qwen_allinone.errors import CapabilityError, InputError
 from qwen_allinone.model.chatml import Message, Role
 from qwen_allinone.model.shared import SharedQwen
 from qwen_allinone.model.writer import Reply, ReplyStream, WritingOptions
@@ -76,6 +77,16 @@ class ChatQwen(BaseChatModel):
             content="", usage_metadata=_usage(reply), response_metadata=self._metadata(reply), chunk_position="last"
         )
         yield ChatGenerationChunk(message=end)
+
+    def bind_tools(self, tools: Sequence[Any], **_: Any) -> Runnable[LanguageModelInput, AIMessage]:  # noqa: ARG002
+        """Refused: a model this small cannot be trusted to call tools; decide with ``PromptRouter`` instead.
+
+        Raises:
+            CapabilityError: always.
+        """
+        raise CapabilityError(
+            "ChatQwen does not call tools; let PromptRouter decide, or use a larger model as the agent"
+        )
 
     def _begin(self, messages: Sequence[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> ReplyStream:
         unknown = options.keys() - _WRITING - {"thinking"}

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Decision:
     def of(cls, probabilities: Mapping[str, float], acceptance: Acceptance | None = None) -> "Decision":
         """Decide by the highest probability; ties go to the option listed first."""
         bounds = acceptance or Acceptance()
-        decision = cls(MappingProxyType(dict(probabilities)), accepted=True)
+        decision = cls(dict(probabilities), accepted=True)
         sure = decision.probability >= bounds.probability and (decision.margin or 0.0) >= bounds.margin
         return decision if sure else cls(decision.probabilities, accepted=False)
 

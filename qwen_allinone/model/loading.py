@@ -71,6 +71,7 @@ def load(name: str, *, device: str) -> LoadedModel:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
             dtype=torch.float32 if device.startswith("cpu") else torch.bfloat16,
+            attn_implementation="sdpa",  # never what a foreign config asks for, which may be code from a hub
             use_safetensors=True,
             trust_remote_code=False,
             output_loading_info=True,

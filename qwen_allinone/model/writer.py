@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from queue import SimpleQueue
-from threading import Event, RLock, Thread
+from threading import Event, RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
@@ -20,6 +20,8 @@ from qwen_allinone.model.scorer import Scorer
 if TYPE_CHECKING:
     from types import TracebackType
 
+_LEAST = 1e-3
+"""Below this, temperatures and penalties overflow the model's numbers."""
 _POLL_SECONDS = 0.05
 """How soon a reply that waits for the model notices that nobody waits for it."""
 
@@ -61,8 +63,12 @@ class Writing:
                 f"max_new_tokens must be at least 1 and min_new_tokens between 0 and it; "
                 f"given {self.max_new_tokens} and {self.min_new_tokens}"
             )
-        if not (0 <= self.temperature < inf and 0 < self.top_p <= 1 and 0 < self.repetition_penalty < inf):
-            raise InputError("temperature must be >= 0, top_p in (0, 1], repetition_penalty > 0, all of them finite")
+        if not ((self.temperature == 0 or _LEAST <= self.temperature < inf) and 0 < self.top_p <= 1):
+            raise InputError(f"temperature must be 0 or at least {_LEAST} and finite, top_p in (0, 1]")
+        if not _LEAST <= self.repetition_penalty < inf:
+            raise InputError(f"repetition_penalty must be at least {_LEAST} and finite")
+        if self.seed is not None and not (isinstance(self.seed, int) and abs(self.seed) < 2**63):
+            raise InputError(f"seed must be a whole number of at most 63 bits, or None; given {self.seed!r}")
         if isinstance(self.stop, str) or not all(self.stop):
             raise InputError("stop must be a list of texts, none of them empty")
 
@@ -233,7 +239,7 @@ class _Pieces(BaseStreamer):
     def cancel(self) -> None:
         """Ask the generation to end at its next token, and wait until it has."""
         self.cancelled.set()
-        if self._thread.is_alive():
+        if self._thread.is_alive() and self._thread is not current_thread():
             self._thread.join()
 
     def _work(self) -> None:

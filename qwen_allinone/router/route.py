@@ -64,7 +64,7 @@ class Route:
             PromptFileError: the file cannot be read, is not YAML, or has missing or unknown fields.
         """
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            content = _plain_yaml(path.read_text(encoding="utf-8"))
             parsed = _RouteFile.model_validate(content)
         except ValidationError as error:
             first = error.errors()[0]
@@ -72,24 +72,31 @@ class Route:
             raise PromptFileError(f"route file {path}: {where}: {first['msg']}; see docs/routes.md") from error
         except UnicodeDecodeError as error:
             raise PromptFileError(f"route file {path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
-        except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # impossible dates are ValueErrors
+        except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+            # impossible dates and empty numbers make the parser raise nearly anything
             reason = " ".join(str(error).split())
             raise PromptFileError(f"route file {path} cannot be read: {reason}") from error
-        words = parsed.description
-        described: dict[Language, str] = {
-            "zh": words.get("zh", words.get("en", "")),
-            "en": words.get("en", words.get("zh", "")),
-        }
-        return cls(parsed.name, described, parsed.runnable, parsed.examples)
+        return cls(parsed.name, parsed.description, parsed.runnable, parsed.examples)
 
 
-def routes_in(folder: Path) -> list[Route]:
+def _plain_yaml(text: str) -> object:
+    """What a YAML text holds, by the safe loader; anchors, which can blow up a short file, are refused."""
+    if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+        raise yaml.YAMLError("anchors and aliases (&, *) have no place in a route file; write the text out")
+    return yaml.safe_load(text)
+
+
+def routes_in(folder: Path | str) -> list[Route]:
     """The routes of all ``*.yaml`` files in a folder, in the order of their file names.
 
     Raises:
         PromptFileError: there is no such folder, no file in it, a broken file, or a name twice.
     """
-    paths = sorted(folder.glob("*.yaml")) if folder.is_dir() else []
+    try:
+        place = Path(folder).expanduser()
+        paths = sorted(place.glob("*.yaml")) if place.is_dir() else []
+    except (OSError, RuntimeError) as error:  # too long a name, no permission, no such user
+        raise PromptFileError(f"route folder {folder} cannot be read: {error}") from error
     if not paths:
         raise PromptFileError(f"no route files (*.yaml) in {folder}; name a folder that has some")
     routes = [Route.of_file(path) for path in paths]

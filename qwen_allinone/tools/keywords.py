@@ -16,6 +16,8 @@ from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 _PROMPT = PromptFile.load("qwen_allinone.tools", "keywords")
 _AT_ONCE = 24
 _MOST_CANDIDATES = 96
+_LONGEST = 40
+"""Characters of a word; what is longer is data, not a word."""
 _WORD = re.compile(
     r"(?P<han>[\u3400-\u9fff]+)"
     r"|(?<![A-Za-z0-9_])[^\W\d_\u3400-\u9fff](?:['’-]?(?![\u3400-\u9fff])[\w+#])+"
@@ -81,7 +83,7 @@ def _candidates(text: str) -> dict[str, int]:
 
     starts: dict[str, int] = {}
     for word, start in _words(text):
-        if word.lower() not in ENGLISH_STOP_WORDS:
+        if word.lower() not in ENGLISH_STOP_WORDS and len(word) <= _LONGEST:
             starts.setdefault(word, start)
     return dict(islice(starts.items(), _MOST_CANDIDATES))
 

@@ -509,6 +509,30 @@ class TestStores:
         assert "上海" not in run("memory", "search", "我住在哪里？", "--user", "u2").stdout
         assert objects(run("memory", "list", "--user", "u2", "--json"))[0]["memories"] == []
 
+    def test_forgetting(self):
+        """One memory, or all of a user's, can be forgotten; another user's stay."""
+        ids = [objects(run("memory", "add", text, "--user", "u1", "--json"))[0]["id"] for text in ("一", "二", "三")]
+        run("memory", "add", "四", "--user", "u2")
+        assert objects(run("memory", "forget", "--user", "u1", "--id", ids[1], "--json"))[0]["removed"]
+        (listed,) = objects(run("memory", "list", "--user", "u1", "--json"))
+        assert [each["text"] for each in listed["memories"]] == ["一", "三"]
+        assert "removed" in run("memory", "forget", "--user", "u1").stdout
+        assert "nothing to remove" in run("memory", "forget", "--user", "u1").stdout
+        assert objects(run("memory", "list", "--user", "u1", "--json"))[0]["memories"] == []
+        assert "四" in run("memory", "list", "--user", "u2").stdout
+
+    def test_removing(self, tmp_path: Path):
+        """A file can be taken out of a knowledge base, and the whole base can be dropped."""
+        for name in ("a.txt", "b.txt"):
+            (tmp_path / name).write_text(f"{name}：早上九点开门。", encoding="utf-8")
+        run("kb", "add", "馆", tmp_path)
+        assert objects(run("kb", "remove", "馆", tmp_path / "a.txt", "--json"))[0]["removed"]
+        (listed,) = objects(run("kb", "list", "馆", "--json"))
+        assert [Path(each["source"]).name for each in listed["sources"]] == ["b.txt"]
+        assert run("kb", "remove", "馆").exit_code == 0
+        assert objects(run("kb", "list", "--json")) == [{"names": []}]
+        assert refused(run("kb", "remove", "馆"), "'馆'")
+
     def test_home_option(self, home: Path, tmp_path: Path):
         """``--home`` names another data folder and leaves the environment's alone."""
         other = tmp_path / "other"

@@ -6,6 +6,7 @@ from langchain_core.embeddings import Embeddings
 
 from qwen_allinone.errors import DataFileError, EmptyTextError, InputError, StoreError
 from qwen_allinone.memory import KnowledgeBase, LongTermMemory, Source
+from qwen_allinone.memory.passages import source_files
 
 MARKDOWN = """# 阅览室
 
@@ -253,3 +254,14 @@ def test_a_retriever_finds_nothing_where_nothing_fits(base: KnowledgeBase, manua
     assert base.as_retriever().invoke("几点关门？")
     assert base.as_retriever().invoke("怎么做红烧肉？") == []
     assert base.as_retriever().invoke("How do whales sleep?") == []
+
+
+def test_markdown_is_kept_character_for_character(tmp_path: Path):
+    """Full-width spaces, tabs and joiners stay; a mark in a code fence is no heading."""
+    page = tmp_path / "page.md"
+    page.write_text("# 一\n\n姓名　电话\u00a0号\tx\n\n```\n# 不是标题\n```\n\n## 二\n\n尾。\n", encoding="utf-8")
+    first, second = source_files(page)[0].sections()
+    assert first.heading == "一"
+    assert "姓名　电话\u00a0号\tx" in first.text
+    assert "# 不是标题" in first.text
+    assert (second.heading, second.text) == ("一 > 二", "尾。")

@@ -69,7 +69,7 @@ def test_a_description_in_one_language_serves_for_both(tmp_path, language, words
     """Whoever writes one language only can still be asked in the other."""
     content = f"name: poem\nrunnable: poem\ndescription:\n  {language}: {words}\n"
     route = Route.of_file(write(tmp_path, "poem.yaml", content))
-    assert route.description == {"zh": words, "en": words}
+    assert route.described("zh") == route.described("en") == words
     assert route.examples == {}
 
 
@@ -162,3 +162,19 @@ def test_a_route_made_in_code_needs_one_language_only():
     routes = [Route("诗", {"zh": "要一首诗"}, "poem"), Route("other", {}, "other")]
     assert route_question(routes, "en").criteria == {"诗": "要一首诗", "other": None}
     assert route_question(routes, "zh").criteria == {"诗": "要一首诗", "other": None}
+
+
+def test_anchors_are_refused(tmp_path):
+    """A short file that would unfold without end is refused at once."""
+    lines = ["a0: &a0 {x: y}", *(f"a{n + 1}: &a{n + 1} {{<<: [{', '.join([f'*a{n}'] * 10)}]}}" for n in range(9))]
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(PromptFileError, match="anchors"):
+        Route.of_file(path)
+
+
+def test_a_folder_may_be_named_by_a_string(tmp_path):
+    """What names the folder is a path or a text."""
+    text = "name: a\nrunnable: chat\ndescription: {zh: 某事}\n"
+    (tmp_path / "a.yaml").write_text(text, encoding="utf-8")
+    assert [route.name for route in routes_in(str(tmp_path))] == ["a"]
