@@ -39,7 +39,7 @@ def main(
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
     qwen = SharedQwen.load(model)
-    ways: dict[str, Callable[[str], None]] = {
+    ways: dict[str, Callable[[str], object]] = {
         "packed": lambda text: qwen.likelihoods(text, _questions(text)),
         "one by one": lambda text: qwen.likelihoods(text, _questions(text), packed=False),
         "generated": lambda text: _generated(qwen, text),

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "eval": {"errors", "model"},
     "errors": set(),
     "settings": set(),
+    "cli": {"errors", "settings", "model", "router", "tools", "memory", "eval", "doctor", "assistant"},
     "doctor": {"errors", "model", "router", "tools", "eval", "settings"},
     "assistant": {"errors", "model", "router", "tools", "memory", "settings"},
 }

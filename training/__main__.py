@@ -19,7 +19,7 @@ from qwen_allinone.model.shared import SharedQwen
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools.sentiment import by_polarity, mood_question
-from training import embeddings, tokenizer
+from training import cooccurrence, tokenizer
 from training.leanings import add_leanings
 from training.lessons import Teacher, prompt_words
 from training.sources import Item, Source, hold_out, shared, texts_of, written
@@ -28,6 +28,8 @@ from training.train import SIZES, new_model, train
 _VALIDATION_SHARE = 0.04
 _TEXT_TOKENS, _READ_TOKENS = 112, 160
 """The longest text of a lesson, and what the trained model declares to read at once."""
+_WINDOW = 5
+"""Tokens to each side that count as company when the embedding is started."""
 _PROMPT_REPEATS = 300
 """How often the prompts count when merges are learned, so that their words are short to read and quick to answer."""
 
@@ -57,8 +59,8 @@ def main(
     corpus = [*texts, *prompt_words() * _PROMPT_REPEATS]
     tokens_of = tokenizer.save(tokenizer.train(corpus, size=shape.vocabulary), folder, window=shape.window)
     chat = ChatML(tokens_of)
-    vectors = embeddings.from_cooccurrence(
-        (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, seed=seed
+    vectors = cooccurrence.token_vectors(
+        (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, window=_WINDOW, seed=seed
     )
     add_leanings(vectors, chat, sources, seed=seed)
     torch.manual_seed(seed)

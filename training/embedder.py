@@ -33,6 +33,8 @@ EPOCHS = 4
 BATCH = 512
 LEARNING_RATE = 3e-3
 TEMPERATURE = 0.05
+WINDOW = 8  # tokens to each side that count as company
+RARITY = 3e-4  # share of all tokens from which a token counts half
 LONGEST = 256  # tokens of a text that are read in training
 
 _WORDS = Regex(r"[\p{Latin}]+|[\u3400-\u9fff\uf900-\ufaff]+|[0-9]|[^\s]")
@@ -87,6 +89,19 @@ class EncodedPairs:
         groups = np.unique([pair.group for pair in pairs], return_inverse=True)[1]
         left = _encode(tokenizer, [pair.left for pair in pairs])
         return cls(left, _encode(tokenizer, [pair.right for pair in pairs]), torch.from_numpy(groups))
+
+
+def first_vectors(tokenizer: Tokenizer, texts: list[str], *, seed: int) -> NDArray[np.float32]:
+    """A vector for every token; its length is the token's smooth inverse frequency. *Shape:* (tokens, dimension).
+
+    Source: Arora et al., 2017, "A Simple but Tough-to-Beat Baseline for Sentence Embeddings".
+    """
+    ids = [encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False)]
+    size = tokenizer.get_vocab_size()
+    vectors = cooccurrence.token_vectors(ids, size=size, width=DIMENSION, window=WINDOW, seed=seed)
+    share = np.bincount([token for text in ids for token in text], minlength=size) / max(1, sum(map(len, ids)))
+    weighted: NDArray[np.float32] = (vectors * (RARITY / (RARITY + share))[:, None]).astype(np.float32)
+    return weighted
 
 
 def contrast(table: TokenTable, sets: list[EncodedPairs], *, seed: int) -> None:
@@ -154,7 +169,7 @@ def main() -> None:
     start = perf_counter()
     data = retrieval_data.load(given.data, given.seed)
     tokenizer = train_tokenizer(data.texts)
-    vectors = cooccurrence.token_vectors(tokenizer, data.texts, dimension=DIMENSION, seed=given.seed)
+    vectors = first_vectors(tokenizer, data.texts, seed=given.seed)
     print(f"first vectors after {perf_counter() - start:.0f} s", flush=True)
     table = TokenTable(tokenizer, vectors)
     contrast(table, [EncodedPairs.of(tokenizer, pairs) for pairs in data.pairs.values()], seed=given.seed)
