@@ -23,6 +23,9 @@ class Capabilities(BaseModel):
     reading_tokens: int | None = Field(default=None, ge=16)
     """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""
 
+    prior: bool = False
+    """Whether decisions are divided by the prior of a content-free text unless the caller says otherwise."""
+
     @classmethod
     def of_folder(cls, folder: Path) -> "Capabilities":
         """What the folder declares; the defaults where it declares nothing.

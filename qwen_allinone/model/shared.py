@@ -155,7 +155,7 @@ class SharedQwen:
             questions: by names of the caller's choice.
             history: earlier turns of the conversation.
             layout: where the question stands; by default as the model declares.
-            calibration: corrections; none by default.
+            calibration: corrections; by default as the model declares.
             acceptance: bounds below which a decision abstains; none by default.
 
         Raises:
@@ -163,7 +163,7 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        corrections = calibration or Calibration()
+        corrections = calibration or Calibration(prior=self.capabilities.prior)
         language = language_of(text)
         rotated = {
             name: [render_question(question, language, order=order) for order in _rotations(question, corrections)]
