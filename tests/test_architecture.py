@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "memory": {"errors", "model"},
     "eval": {"errors", "model"},
     "errors": set(),
-    "settings": set(),
+    "settings": {"errors"},
     "cli": {"errors", "settings", "model", "router", "tools", "memory", "eval", "doctor", "assistant"},
     "doctor": {"errors", "model", "router", "tools", "eval", "settings"},
     "assistant": {"errors", "model", "router", "tools", "memory", "settings"},

@@ -2,16 +2,19 @@
 
 import json
 import random
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import torch
 import typer
+from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.eval.labelled_set import LabelledSet
 from qwen_allinone.eval.overlap import overlapping
+from qwen_allinone.model import loading
 from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
@@ -23,11 +26,12 @@ from training import cooccurrence, tokenizer
 from training.leanings import add_leanings
 from training.lessons import Teacher, prompt_words
 from training.sources import Item, Source, hold_out, shared, texts_of, written
-from training.train import SIZES, new_model, train
+from training.train import SIZES, Size, new_model, train
 
 _VALIDATION_SHARE = 0.04
 _TEXT_TOKENS, _READ_TOKENS = 112, 160
 """The longest text of a lesson, and what the trained model declares to read at once."""
+_CAPABILITIES = Capabilities(layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS)
 _WINDOW = 5
 """Tokens to each side that count as company when the embedding is started."""
 _PROMPT_REPEATS = 300
@@ -41,24 +45,49 @@ def main(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the model goes; by default into the package.")] = None,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "small",
-    tokens: Annotated[int | None, typer.Option(help="Train on this many tokens instead of the size's own.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Tokens of each phase, instead of the size's own.")] = None,
     threads: Annotated[int, typer.Option(help="Threads for torch.")] = 2,
+    start: Annotated[
+        Path | None, typer.Option(help="Continue from this model with the last phase, replies, only.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train tokenizer and model, and write them in the form in which they ship."""
     torch.set_num_threads(threads)
     folder = out or bundled_folder()
     folder.mkdir(parents=True, exist_ok=True)
-    shape = SIZES[size] if tokens is None else replace(SIZES[size], tokens=tokens)
+    shape = SIZES[size]
+    if tokens is not None:
+        shape = replace(shape, phases=tuple(replace(phase, tokens=tokens) for phase in shape.phases))
     examples, held = hold_out(written(), _VALIDATION_SHARE)
     sources = _without_evaluation_rows([*examples, *(shared(data) if data else [])])
     _say({"rows": {source.name: len(source.items) for source in sources}, "held out": len(held)})
 
+    qwen = _started(shape, sources, folder, seed=seed) if start is None else _loaded(start, folder)
+    phases = shape.phases if start is None else shape.phases[1:]
+    replies = [item for source in sources for item in source.items if item.reply is not None]
+    teacher = Teacher(qwen.chat, replies, text_tokens=_TEXT_TOKENS)
+    for phase in phases:
+        train(
+            cast(Qwen2ForCausalLM, qwen.model),
+            teacher,
+            sources,
+            phase,
+            batch_tokens=shape.batch,
+            seed=seed,
+            log=_say,
+            check=lambda: _say(_checkpoint(qwen, held, folder)),
+        )
+    _say(_checkpoint(qwen, held, folder))
+
+
+def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int) -> SharedQwen:
+    """A new tokenizer, and a new model whose embedding starts from what the texts tell."""
     texts = list(texts_of(sources))
     random.Random(seed).shuffle(texts)
     corpus = [*texts, *prompt_words() * _PROMPT_REPEATS]
-    tokens_of = tokenizer.save(tokenizer.train(corpus, size=shape.vocabulary), folder, window=shape.window)
-    chat = ChatML(tokens_of)
+    words = tokenizer.save(tokenizer.train(corpus, size=shape.vocabulary), folder, window=shape.window)
+    chat = ChatML(words)
     vectors = cooccurrence.token_vectors(
         (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, window=_WINDOW, seed=seed
     )
@@ -66,21 +95,16 @@ def main(
     torch.manual_seed(seed)
     model = new_model(shape, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
     _say({"parameters": sum(weight.numel() for weight in model.parameters()), "characters": sum(map(len, texts))})
+    return SharedQwen(model, words, name="in training", capabilities=_CAPABILITIES)
 
-    capabilities = Capabilities(layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS)
-    qwen = SharedQwen(model, tokens_of, name="in training", capabilities=capabilities)
-    replies = [item for source in sources for item in source.items if item.reply is not None]
-    teacher = Teacher(chat, replies, text_tokens=_TEXT_TOKENS)
-    train(
-        model,
-        teacher,
-        sources,
-        shape,
-        seed=seed,
-        log=_say,
-        check=lambda: _say(_checkpoint(qwen, held, folder)),
-    )
-    _say(_checkpoint(qwen, held, folder))
+
+def _loaded(start: Path, folder: Path) -> SharedQwen:
+    """A model whose decisions were trained before; its tokenizer goes into the new folder with it."""
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        if not (folder / name).exists() or not (folder / name).samefile(start / name):
+            shutil.copy(start / name, folder / name)
+    found = loading.load(loading.resolve(str(start)), device="cpu")
+    return SharedQwen(found.model, found.tokenizer, name="in training", capabilities=_CAPABILITIES)
 
 
 def _checkpoint(qwen: SharedQwen, held: Sequence[Item], folder: Path) -> dict[str, str]:

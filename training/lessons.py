@@ -244,7 +244,7 @@ def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Qu
     asked: list[tuple[Question, Answer]] = [
         (Choice(instructions=instructions, criteria=dict.fromkeys(labels)), {str(item.intent): 1.0})
     ]
-    if item.default_intent is not None and rng.random() < 0.4:
+    if item.default_intent is not None and rng.random() < 0.8:
         candidates = prompt.entry(language, "candidates")
         answer = {list(candidates)[item.default_intent]: 1.0}
         asked.append((Choice(instructions=instructions, criteria=candidates), answer))

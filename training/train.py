@@ -2,8 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -15,17 +15,35 @@ from training.lessons import Lesson, Teacher
 from training.sources import Source
 
 _POOL = 384
-_BARE_UNTIL, _BARE_FIRST, _BARE_LATER = 0.55, 0.85, 0.2
-"""Short questions come first, and the toolkit's own wordings once there is something to word."""
+_BARE_FIRST, _BARE_LATER = 0.85, 0.2
 _AVERAGE_FROM = 0.8
 _CHECK_EVERY = 0.125
 _GOLD_WEIGHT = 0.1
-_REPLY_WEIGHT = 0.4
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training with one aim."""
+
+    tokens: int
+    """Tokens to train on, padding included."""
+    learning_rate: float
+    """The highest; it falls linearly to zero."""
+    reply_weight: float
+    """What a reply's words weigh against a decision."""
+    bare_until: float = 0.0
+    """Until this share of the phase most questions come in their shortest form."""
+    shares: Mapping[str, float] = field(default_factory=dict)
+    """Source to share of the lessons, others having none; empty: each source's own share."""
+
+    def share_of(self, source: Source) -> float:
+        """How large a part of the lessons comes from a source."""
+        return self.shares.get(source.name, 0.0) if self.shares else source.share
 
 
 @dataclass(frozen=True)
 class Size:
-    """Shape of a model and length of its training."""
+    """Shape of a model and its training."""
 
     vocabulary: int
     width: int
@@ -33,17 +51,22 @@ class Size:
     layers: int
     heads: int
     key_value_heads: int
-    tokens: int
-    """Tokens to train on, padding included."""
+    phases: tuple[Phase, ...]
     batch: int = 3000
     """Tokens of one step, padding included."""
-    learning_rate: float = 2e-3
     window: int = 1024
 
 
+_TALK = {"replies": 0.5, "inputs": 0.2, "opinions": 0.1, "clinc": 0.05, "smp": 0.05, "sst2": 0.04, "shopping": 0.03}
+_DECIDE_THEN_TALK = (
+    Phase(6_500_000, learning_rate=2e-3, reply_weight=0.4, bare_until=0.55),
+    Phase(1_800_000, learning_rate=1.2e-3, reply_weight=2.0, shares=_TALK),
+)
+"""Decisions first, on short questions before the toolkit's own wordings; then replies, without forgetting."""
+
 SIZES = {
-    "tiny": Size(6000, 96, 256, 2, 2, 1, tokens=400_000),
-    "small": Size(14000, 256, 512, 3, 4, 2, tokens=6_500_000),
+    "tiny": Size(6000, 96, 256, 2, 2, 1, phases=_DECIDE_THEN_TALK),
+    "small": Size(14000, 256, 512, 3, 4, 2, phases=_DECIDE_THEN_TALK),
 }
 
 
@@ -75,51 +98,54 @@ def new_model(size: Size, embeddings: torch.Tensor, *, stop: int, pad: int) -> Q
 class Progress:
     """How far a training is."""
 
-    tokens: int
-    """To be trained on."""
+    phase: Phase
     seen: int = 0
     steps: int = 0
 
     @property
     def share(self) -> float:
         """From 0 to 1."""
-        return min(1.0, self.seen / self.tokens)
+        return min(1.0, self.seen / self.phase.tokens)
 
     @property
     def rate(self) -> float:
-        """Share of the highest learning rate: a short climb, then a line down to zero."""
-        return min(1.0, self.steps / 100) * (1 - self.share)
+        """Learning rate: a short climb, then a line down to zero."""
+        return self.phase.learning_rate * min(1.0, self.steps / 100) * (1 - self.share)
 
     @property
     def bare(self) -> float:
         """How often questions come in their shortest form."""
-        return _BARE_FIRST if self.share < _BARE_UNTIL else _BARE_LATER
+        return _BARE_FIRST if self.share < self.phase.bare_until else _BARE_LATER
 
     def passed(self, share: float, batch: int) -> bool:
         """Whether the last batch, of that many tokens, crossed a multiple of the share."""
-        return int(self.share / share) > int((self.seen - batch) / self.tokens / share)
+        return int(self.share / share) > int((self.seen - batch) / self.phase.tokens / share)
 
 
 def train(
     model: Qwen2ForCausalLM,
     teacher: Teacher,
     sources: Sequence[Source],
-    size: Size,
+    phase: Phase,
     *,
+    batch_tokens: int,
     seed: int,
     log: Callable[[object], None],
     check: Callable[[], None],
 ) -> None:
-    """Train in place; at the end the weights are the running average of the last steps."""
+    """Train one phase in place; at its end the weights are the running average of the last steps."""
     torch.manual_seed(seed)
     optimizer = _optimizer(model)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
-    progress, losses, start = Progress(size.tokens), [0.0], time.monotonic()
+    progress, losses, start = Progress(phase), [0.0], time.monotonic()
+    drawn = [
+        replace(source, share=phase.shares.get(source.name, 0 if phase.shares else source.share)) for source in sources
+    ]
     model.train()
-    for batch in _batches(teacher, sources, size.batch, random.Random(seed), progress):
+    for batch in _batches(teacher, drawn, batch_tokens, random.Random(seed), progress):
         for group in optimizer.param_groups:
-            group["lr"] = size.learning_rate * progress.rate
-        loss = _loss(model, batch)
+            group["lr"] = progress.rate
+        loss = _loss(model, batch, reply_weight=phase.reply_weight)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
@@ -151,7 +177,7 @@ def _report(progress: Progress, losses: Sequence[float], seconds: float) -> dict
     return {"step": progress.steps, "tokens": progress.seen, "loss": loss, "seconds": round(seconds)}
 
 
-def _loss(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
+def _loss(model: Qwen2ForCausalLM, batch: Batch, *, reply_weight: float) -> torch.Tensor:
     hidden = model.model(
         input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
     ).last_hidden_state
@@ -165,7 +191,7 @@ def _loss(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
     picked = batch.shares * (normalizers[batch.branches] + leaf_costs)
     gold = batch.shares * leaf_costs / batch.sizes
     decisions = ~batch.alone
-    loss = (picked + _GOLD_WEIGHT * gold)[decisions].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
+    loss = (picked + _GOLD_WEIGHT * gold)[decisions].sum() + reply_weight * gold[batch.alone].sum()
     return loss / count
 
 

@@ -51,7 +51,7 @@ def test_the_loss_falls_when_a_batch_is_learned(items: list[Item], qwen: SharedQ
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(6):
-        loss = _loss(model, batch)
+        loss = _loss(model, batch, reply_weight=0.5)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
