@@ -83,19 +83,22 @@ class Teacher:
         self._replies = replies
         self._text_tokens = text_tokens
 
-    def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25) -> Lesson | None:
+    def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25, asked: float = 1.0) -> Lesson | None:
         """The text with some of its questions; None if nothing can be asked of it.
 
         Args:
             item: the text and what is known about it.
             rng: draws everything.
             bare: how often a question comes in its shortest form, which teaches most per token.
+            asked: how often a text that has a reply is asked about as well.
         """
         language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
-        asked = self._questions(item, language, rng, bare=bare)
-        rng.shuffle(asked)
+        questions: list[tuple[Question, Answer]] = []
+        if item.reply is None or rng.random() < asked:
+            questions = self._questions(item, language, rng, bare=bare)
+        rng.shuffle(questions)
         branches, answers = [], []
-        for question, answer in asked[:_MOST_QUESTIONS]:
+        for question, answer in questions[:_MOST_QUESTIONS]:
             order = None
             if question.type == "choice" and rng.random() < 0.6:
                 order = rng.sample(range(len(question.criteria)), len(question.criteria))

@@ -33,6 +33,8 @@ class Phase:
     """What a reply's words weigh against a decision."""
     bare_until: float = 0.0
     """Until this share of the phase most questions come in their shortest form."""
+    asked_of_replies: float = 1.0
+    """How often a text that has a reply is asked about as well."""
     shares: Mapping[str, float] = field(default_factory=dict)
     """Source to share of the lessons, others having none; empty: each source's own share."""
 
@@ -57,10 +59,10 @@ class Size:
     window: int = 1024
 
 
-_TALK = {"replies": 0.5, "inputs": 0.2, "opinions": 0.1, "clinc": 0.05, "smp": 0.05, "sst2": 0.04, "shopping": 0.03}
+_TALK = {"replies": 0.72, "inputs": 0.14, "opinions": 0.06, "sst2": 0.03, "shopping": 0.03, "smp": 0.02}
 _DECIDE_THEN_TALK = (
     Phase(6_500_000, learning_rate=2e-3, reply_weight=0.4, bare_until=0.55),
-    Phase(1_800_000, learning_rate=1.2e-3, reply_weight=2.0, shares=_TALK),
+    Phase(3_000_000, learning_rate=2e-3, reply_weight=2.0, asked_of_replies=0.1, shares=_TALK),
 )
 """Decisions first, on short questions before the toolkit's own wordings; then replies, without forgetting."""
 
@@ -207,7 +209,9 @@ def _batches(
             index = rng.choices(range(len(sources)), [source.share for source in sources])[0]
             if not queues[index]:
                 queues[index] = rng.sample(range(len(stocks[index])), len(stocks[index]))
-            lesson = teacher.lesson(stocks[index][queues[index].pop()], rng, bare=progress.bare)
+            lesson = teacher.lesson(
+                stocks[index][queues[index].pop()], rng, bare=progress.bare, asked=progress.phase.asked_of_replies
+            )
             if lesson is not None:
                 pool.append(lesson)
         pool.sort(key=_length)
