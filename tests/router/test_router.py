@@ -8,6 +8,7 @@ from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from tiny_qwen import CONTROL_TOKENS, laid_out
 
 from qwen_allinone.errors import EmptyTextError, InputError, UnknownRouteError
+from qwen_allinone.eval import LabelledSet
 from qwen_allinone.model import Acceptance, Message, SharedQwen
 from qwen_allinone.router import PromptRouter, Route, Routed, shipped_routes
 from qwen_allinone.tools import ChatTool, SentimentTool
@@ -16,15 +17,6 @@ CHINESE = "房间不大，但干净安静。"
 ENGLISH = "Why do people yawn?"
 NEVER = Acceptance(probability=1.01)
 """Bounds that no decision reaches."""
-OBVIOUS = {
-    "sentiment": ["房间不大，但干净安静，老板也很热情。", "The soup was cold and the waiter was rude."],
-    "chat": ["你好，今天有点无聊，陪我聊聊天吧。", "Hi, can you tell me why people yawn?"],
-    "intent": ["帮我订一张明天去成都的火车票。", "Turn off the lights in the bedroom."],
-    "summary": [
-        "概括一下：本周三下午两点在三楼会议室开会，讨论新版本的发布计划。",
-        "Summarize this: The library opens at nine.",
-    ],
-}
 
 
 class RunLog(BaseCallbackHandler):
@@ -451,9 +443,11 @@ def test_a_tool_that_decides_reuses_the_reading_too(qwen):
 # The bundled model
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["zh", "en"])
-def test_the_bundled_model_finds_obvious_routes(make_router, bundled_qwen, index):
-    """At least three of four plain cases in each language go where a person would send them."""
+@pytest.mark.parametrize("language", ["zh", "en"])
+def test_the_bundled_model_routes_the_shipped_set(make_router, bundled_qwen, language):
+    """At least three of four rows of the labelled set go where their label says, in each language."""
     router = make_router(qwen=bundled_qwen)
-    found = {name: router.decide(texts[index]).option for name, texts in OBVIOUS.items()}
-    assert sum(name == option for name, option in found.items()) >= 3, found
+    rows = [row for row in LabelledSet.shipped("routes").rows if row.language == language]
+    right = [router.decide(row.text).option in row.labels for row in rows]
+    assert len(rows) > 100
+    assert sum(right) >= 0.75 * len(rows)
