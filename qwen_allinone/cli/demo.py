@@ -21,12 +21,12 @@ SAMPLES = (
     "这家小店的面很劲道，老板也热情，下次还来。",
     "今天有点无聊，陪我聊聊吧。",
     "帮我订一张明天去成都的高铁票。",
-    "市图书馆下周一起延长开放时间，晚上十点闭馆。新馆三层增设了自习区，共有两百个座位。读者需要提前一天在网上预约。",
+    "帮我概括一下：市图书馆下周一起延长开放时间，晚上十点闭馆。新馆三层增设了自习区，共有两百个座位。读者需要提前一天预约。",
     "The room was small, but spotless and very quiet.",
     "The screen cracked in a week and nobody answers my emails.",
     "Why do people yawn?",
     "Turn off the bedroom lights, please.",
-    "The ferry will run every hour from next Monday. Tickets are sold at the pier and online. "
+    "Summarize this notice: The ferry will run every hour from next Monday. Tickets are sold at the pier and online. "
     "Bicycles travel free outside the rush hours. The old timetable ends on Sunday.",
 )
 """Two languages, and in each of them all four routes."""
