@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from qwen_allinone.errors import QuestionError
-from qwen_allinone.model import Acceptance, Choice
+from qwen_allinone.model import Acceptance, Calibration, Choice
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
@@ -32,7 +32,7 @@ class Intent(Result):
     """False: no candidate was sure enough."""
 
     def __str__(self) -> str:
-        return f"{self.label} {self.probability:.2f}"
+        return f"{self.label} {self.probability:.2f}{'' if self.accepted else ' ?'}"
 
 
 class IntentTool(QwenTool):
@@ -43,7 +43,10 @@ class IntentTool(QwenTool):
     args_schema: Any = IntentInput
     candidates: dict[str, str | None] | list[str] | None = None
     """The default list; None: the one in the tool's prompt file, in the language of the text."""
-    acceptance: Acceptance = Acceptance()
+    acceptance: Acceptance = Acceptance(probability=0.5)
+    """Below it the answer is marked as not sure."""
+    calibration: Calibration = Calibration(prior=True)
+    """Candidates differ widely in how likely they are before anything is read, so the prior is divided out."""
 
     def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
         language = language_of(text)
@@ -56,7 +59,9 @@ class IntentTool(QwenTool):
         if not criteria:
             raise QuestionError("intent candidates are empty; give at least one label")
         question = Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)
-        decision = self.qwen.decide(text, {"intent": question}, acceptance=self.acceptance)["intent"]
+        decision = self.qwen.decide(
+            text, {"intent": question}, acceptance=self.acceptance, calibration=self.calibration
+        )["intent"]
         return Intent(
             label=decision.option,
             probability=decision.probability,
