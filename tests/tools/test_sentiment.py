@@ -1,6 +1,7 @@
 import pytest
 from tiny_qwen import CONTROL_TOKENS
 
+from qwen_allinone.eval import LabelledSet
 from qwen_allinone.model import Decision, Message
 from qwen_allinone.tools import Sentiment, SentimentTool
 
@@ -59,13 +60,10 @@ def test_the_conversation_before_the_text_is_read(extracting):
     assert alone.probability != pytest.approx(continued.probability, abs=1e-6)
 
 
-@pytest.mark.parametrize("text", POSITIVE)
-def test_the_bundled_model_knows_plain_joy(bundled_qwen, text):
-    """A clearly pleased sentence is positive."""
-    assert SentimentTool(qwen=bundled_qwen).invoke(text).polarity == "positive"
-
-
-@pytest.mark.parametrize("text", NEGATIVE)
-def test_the_bundled_model_knows_plain_anger(bundled_qwen, text):
-    """A clearly annoyed sentence is negative."""
-    assert SentimentTool(qwen=bundled_qwen).invoke(text).polarity == "negative"
+def test_the_bundled_model_knows_plain_moods(bundled_qwen):
+    """Of the labelled rows that say what they mean, at least three of four are decided rightly."""
+    rows = [row for row in LabelledSet.shipped("sentiment").rows if "plain" in row.slices]
+    tool = SentimentTool(qwen=bundled_qwen)
+    right = [tool.invoke(row.text).polarity in row.labels for row in rows]
+    assert len(rows) > 150
+    assert sum(right) >= 0.75 * len(rows)
