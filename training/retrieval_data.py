@@ -1,37 +1,32 @@
-"""What the embedder learns from, and what is held out to measure it.
+"""What the embedder learns from, what is held out to choose between variants, and what is held out to measure it.
 
-Held out: all of ``zh_kdconv_travel_*`` and of ``zh_xquad``, every second paragraph of ``en_xquad``, and 2,000 positive
-pairs of ``zh_atec_pairs`` together with every other pair that shares a text with them.
+Measured on: all of ``zh_kdconv_travel_*``, every second article of ``zh_xquad`` and ``en_xquad`` (the same ones), all
+of ``zh_bustm_pairs``, and 2,000 positive pairs of ``zh_atec_pairs``. Chosen on: every fifth paragraph of
+``zh_cmrc2018``, ``zh_csl_title_dev``, and 1,000 further pairs of ``zh_atec_pairs``. Nothing is learned from any of
+these texts, nor from a pair that shares a text with them.
 """
 
 import gzip
 import json
 import random
-import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-Rows = list[dict[str, Any]]
+from training import retrieval_pairs as make
+from training.retrieval_pairs import Pair, Rows
 
-_END_OF_SENTENCE = re.compile(r"(?<=[。！？；])|(?<=[.!?]) ")
+DICTIONARY = Path(__file__).parent / "dictionary.tsv"
+
+_ARTICLE = 5  # paragraphs of an XQuAD article, which follow each other
 _TEXTS = (
     "intent/en_banking77", "intent/en_clinc150", "intent/en_snips", "intent/zh_smp2017", "sentiment/en_sst2",
     "sentiment/zh_eprstmt", "sentiment/zh_finance_seed", "sentiment/zh_products4", "sentiment/zh_shopping",
     "sentiment/zh_weibo_ewect", "summary/zh_csl", "retrieval/zh_qbqtc",
 )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two texts that mean or concern the same."""
-
-    left: str
-    right: str
-    group: str
-    """Pairs of one group are not negatives of each other."""
+_CHATS = ("chat/zh_crosswoz", "chat/zh_chatterbot", "chat/en_chatterbot")
 
 
 @dataclass(frozen=True)
@@ -43,6 +38,11 @@ class SearchTask:
     passages: list[str]
     answers: list[set[int]]
 
+    @property
+    def held_out(self) -> set[str]:
+        """All its texts."""
+        return {*self.questions, *self.passages}
+
 
 @dataclass(frozen=True)
 class RetrievalData:
@@ -50,75 +50,102 @@ class RetrievalData:
 
     pairs: dict[str, list[Pair]]
     texts: list[str]
-    held_out: list[SearchTask]
+    dictionary: list[tuple[str, str]]
+    validation: list[SearchTask]
+    test: list[SearchTask]
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """The rows of divided data sets that are learned from."""
+
+    atec: Rows
+    cmrc: Rows
+    zh_xquad: Rows
+    en_xquad: Rows
+    kdconv: Rows
 
 
 def load(folder: Path, seed: int) -> RetrievalData:
     """Read the data folder and split it."""
     rng = random.Random(seed)
-    files = {str(path.relative_to(folder))[: -len(".jsonl.gz")]: path for path in sorted(folder.rglob("*.jsonl.gz"))}
-    rows = {name.replace("\\", "/"): list(_rows(path)) for name, path in files.items()}
-    en_xquad = rows["retrieval/en_xquad"]
-    kept_back = set(_unique(row["context"] for row in en_xquad)[1::2])
-    atec, atec_held_out = _split_atec(rows["retrieval/zh_atec_pairs"], rng)
-    en_train = [row for row in en_xquad if row["context"] not in kept_back]
-    talks = [row for row in rows["chat/zh_kdconv"] if row["topic"] != "travel"]
+    files = {path.relative_to(folder).as_posix()[: -len(".jsonl.gz")]: path for path in folder.rglob("*.jsonl.gz")}
+    rows = {name: list(_rows(path)) for name, path in sorted(files.items())}
+    dictionary = [(left, right) for left, right in map(str.split, DICTIONARY.read_text("utf-8").splitlines())]
+    atec, atec_test = _drawn_pairs("atec pairs", rows["retrieval/zh_atec_pairs"], 2000, rng)
+    atec, atec_validation = _drawn_pairs("atec pairs", atec, 1000, rng)
+    cmrc, cmrc_validation = _divided(rows["retrieval/zh_cmrc2018"], lambda place: place % 5 == 0)
+    zh_xquad, zh_test = _divided(rows["retrieval/zh_xquad"], lambda place: place // _ARTICLE % 2 == 1)
+    en_xquad, en_test = _divided(rows["retrieval/en_xquad"], lambda place: place // _ARTICLE % 2 == 1)
+    validation = [_reading("cmrc", cmrc_validation), _titles(rows["summary/zh_csl_title_dev"]), atec_validation]
+    test = [
+        _kdconv(rows),
+        _reading("xquad zh", zh_test),
+        _reading("xquad en", en_test),
+        atec_test,
+        _paraphrases("bustm pairs", rows["retrieval/zh_bustm_pairs"]),
+        _across("xquad zh to en", zh_test, en_test),
+        _across("xquad en to zh", en_test, zh_test),
+    ]
+    learned = _Learned(
+        atec, cmrc, zh_xquad, en_xquad, [row for row in rows["chat/zh_kdconv"] if row["topic"] != "travel"]
+    )
+    held_out = set().union(*(task.held_out for task in [*validation, *test]))
+    pairs = _pairs(rows, learned, dictionary, rng)
     return RetrievalData(
-        pairs=_pairs(rows, atec, en_train, talks, rng),
-        texts=list(_texts(rows, atec, en_train, talks)),
-        held_out=[
-            _kdconv(rows),
-            _xquad("xquad zh", rows["retrieval/zh_xquad"]),
-            _xquad("xquad en", [row for row in en_xquad if row["context"] in kept_back]),
-            atec_held_out,
-        ],
+        pairs={name: [pair for pair in some if not {pair.left, pair.right} & held_out] for name, some in pairs.items()},
+        texts=[text for text in _texts(rows, learned) if text not in held_out],
+        dictionary=dictionary,
+        validation=validation,
+        test=test,
     )
 
 
-def _pairs(rows: dict[str, Rows], atec: Rows, en_train: Rows, talks: Rows, rng: random.Random) -> dict[str, list[Pair]]:
-    cmrc = rows["retrieval/zh_cmrc2018"]
-    same = [row for row in atec if row["label"] == "1"]
+def _pairs(
+    rows: dict[str, Rows], learned: _Learned, dictionary: list[tuple[str, str]], rng: random.Random
+) -> dict[str, list[Pair]]:
+    cmrc = _contexts(learned.cmrc)
+    zh_xquad, en_xquad = _contexts(learned.zh_xquad), _contexts(learned.en_xquad)
+    abstracts = [row["text"] for row in rows["summary/zh_csl"]]
+    reviews = [row["text"] for row in rows["sentiment/zh_shopping"] if len(row["text"]) > 80]
+    qbqtc = [row for row in rows["retrieval/zh_qbqtc"] if row["label"] != "0"]
     return {
-        "atec": [Pair(row["text"], row["text2"], row["text2"]) for row in same],
-        "bustm": [
-            Pair(row["text"], row["text2"], row["text2"])
-            for row in rows["retrieval/zh_bustm_pairs"]
-            if row["label"] == "1"
-        ],
-        "qbqtc": [Pair(r["text"], r["title"], r["title"]) for r in rows["retrieval/zh_qbqtc"] if r["label"] != "0"],
-        "cmrc": _questions(cmrc),
-        "cmrc sentences": _neighbours(_unique(row["context"] for row in cmrc), rng, 4),
-        "xquad en": _questions(en_train),
-        "xquad en sentences": _neighbours(_unique(row["context"] for row in en_train), rng, 4),
-        "cmrc spans": _spans(_unique(row["context"] for row in cmrc), rng, 6),
-        "xquad en spans": _spans(_unique(row["context"] for row in en_train), rng, 6),
-        "csl spans": _spans([row["text"] for row in rows["summary/zh_csl"]], rng, 1),
-        "shopping spans": _spans(
-            [row["text"] for row in rows["sentiment/zh_shopping"] if len(row["text"]) > 80], rng, 1
-        ),
+        "atec": make.same_meaning(learned.atec),
+        "qbqtc": [Pair(row["text"], row["title"], row["title"]) for row in qbqtc],
+        "cmrc": make.questions(learned.cmrc),
+        "cmrc sentences": make.neighbours(cmrc, rng, 4),
+        "cmrc spans": make.spans(cmrc, rng, 12),
+        "xquad zh": make.questions(learned.zh_xquad),
+        "xquad zh spans": make.spans(zh_xquad, rng, 24),
+        "xquad en": make.questions(learned.en_xquad),
+        "xquad en sentences": make.neighbours(en_xquad, rng, 4),
+        "xquad en spans": make.spans(en_xquad, rng, 24),
+        "xquad across": make.translations(learned.zh_xquad, learned.en_xquad),
+        "dictionary": [Pair(left, right, left) for left, right in dictionary],
         "csl": [Pair(row["text"], row["summary"], row["summary"]) for row in rows["summary/zh_csl"]],
-        "talks": _turns(talks + rows["chat/zh_chatterbot"]),
-        "talks en": _turns(rows["chat/en_chatterbot"]),
-        "clinc": _same_label(rows["intent/en_clinc150"], rng, 60),
-        "banking": _same_label(rows["intent/en_banking77"], rng, 60),
-        "snips": _same_label(rows["intent/en_snips"], rng, 300),
+        "csl spans": make.spans(abstracts, rng, 1),
+        "shopping spans": make.spans(reviews, rng, 1),
+        "sst spans": make.spans([row["text"] for row in rows["sentiment/en_sst2"]], rng, 1),
+        "turns": make.turns(learned.kdconv + rows["chat/zh_chatterbot"]),
+        "turns en": make.turns(rows["chat/en_chatterbot"]),
+        "talks": make.talks(learned.kdconv + rows["chat/zh_crosswoz"], rng, 4),
+        "clinc": make.same_label(rows["intent/en_clinc150"], rng, 60),
+        "banking": make.same_label(rows["intent/en_banking77"], rng, 60),
+        "snips": make.same_label(rows["intent/en_snips"], rng, 300),
     }
 
 
-def _texts(rows: dict[str, Rows], atec: Rows, en_train: Rows, talks: Rows) -> Iterator[str]:
-    for row in [*talks, *(row for name in rows for row in rows[name] if name in _CHATS)]:
+def _texts(rows: dict[str, Rows], learned: _Learned) -> Iterator[str]:
+    for row in [*learned.kdconv, *(row for name in _CHATS for row in rows[name])]:
         yield "\n".join(row["dialogue"])
     for name in _TEXTS:
         for row in rows[name]:
             yield "\n".join(row[key] for key in ("text", "summary", "title") if row.get(key))
-    for row in atec:
+    for row in learned.atec:
         yield from (row["text"], row["text2"])
-    for part in (rows["retrieval/zh_cmrc2018"], en_train, en_train):  # there is little English prose
-        yield from _unique(row["context"] for row in part)
+    for part in (learned.cmrc, learned.zh_xquad, *[learned.en_xquad] * 3):  # there is little English prose
+        yield from _contexts(part)
         yield from (row["question"] for row in part)
-
-
-_CHATS = ("chat/zh_crosswoz", "chat/zh_chatterbot", "chat/en_chatterbot")
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -131,65 +158,33 @@ def _unique(texts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-def _sentences(text: str) -> list[str]:
-    return [part.strip() for part in _END_OF_SENTENCE.split(text) if len(part.strip()) > 5]
+def _contexts(rows: Rows) -> list[str]:
+    return _unique(row["context"] for row in rows)
 
 
-def _questions(rows: Rows) -> list[Pair]:
-    """A question with its paragraph, and with the sentence that holds the answer."""
-    pairs = [Pair(row["question"], row["context"], row["context"]) for row in rows]
-    for row in rows:
-        holding = (part for part in _sentences(row["context"]) if any(answer in part for answer in row["answers"]))
-        pairs += [Pair(row["question"], part, part) for part in list(holding)[:1]]
-    return pairs
+def _divided(rows: Rows, is_held_out: Callable[[int], bool]) -> tuple[Rows, Rows]:
+    """Rows to learn from and rows held out, by the place of their paragraph."""
+    held_out = {context for place, context in enumerate(_contexts(rows)) if is_held_out(place)}
+    return [row for row in rows if row["context"] not in held_out], [row for row in rows if row["context"] in held_out]
 
 
-def _neighbours(texts: list[str], rng: random.Random, count: int) -> list[Pair]:
-    """Two sentences of one text, drawn ``count`` times."""
-    parts = [(text, _sentences(text)) for text in texts]
-    return [_drawn(some, text, rng) for text, some in parts if len(some) > 1 for _ in range(count)]
-
-
-def _spans(texts: list[str], rng: random.Random, count: int) -> list[Pair]:
-    """A few neighbouring characters or words of a text and the text, drawn ``count`` times: the same words count."""
-    pairs = []
-    for text in texts:
-        words = text.split() if _spaced(text) else list(text)
-        for _ in range(count):
-            length = rng.randint(1, 4) if _spaced(text) else rng.randint(3, 10)
-            start = rng.randrange(max(1, len(words) - length))
-            span = (" " if _spaced(text) else "").join(words[start : start + length])
-            pairs.append(Pair(span, text, text))
-    return pairs
-
-
-def _drawn(texts: list[str], group: str, rng: random.Random) -> Pair:
-    left, right = rng.sample(texts, 2)
-    return Pair(left, right, group)
-
-
-def _turns(rows: Rows) -> list[Pair]:
-    return [Pair(a, b, b) for row in rows for a, b in zip(row["dialogue"], row["dialogue"][1:], strict=False)]
-
-
-def _same_label(rows: Rows, rng: random.Random, count: int) -> list[Pair]:
-    texts: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        texts[row["label"]].append(row["text"])
-    texts.pop("oos", None)
-    return [_drawn(some, label, rng) for label, some in texts.items() for _ in range(min(count, len(some) // 2))]
-
-
-def _split_atec(rows: Rows, rng: random.Random) -> tuple[Rows, SearchTask]:
-    same = [row for row in rows if row["label"] == "1"]
-    held_out = rng.sample(same, 2000)
+def _drawn_pairs(name: str, rows: Rows, count: int, rng: random.Random) -> tuple[Rows, SearchTask]:
+    """Hold out so many positive pairs, and take every other pair that shares a text with them away."""
+    held_out = rng.sample([row for row in rows if row["label"] == "1"], count)
     texts = {text for row in held_out for text in (row["text"], row["text2"])}
-    train = [row for row in rows if row["text"] not in texts and row["text2"] not in texts]
-    passages = _unique(row["text2"] for row in held_out)
+    learned = [row for row in rows if row["text"] not in texts and row["text2"] not in texts]
+    return learned, _paraphrases(name, held_out)
+
+
+def _paraphrases(name: str, rows: Rows) -> SearchTask:
+    """The first texts of positive pairs ask, all second texts are searched."""
+    passages = _unique(row["text2"] for row in rows)
+    places = {passage: place for place, passage in enumerate(passages)}
     answers: dict[str, set[int]] = defaultdict(set)
-    for row in held_out:
-        answers[row["text"]].add(passages.index(row["text2"]))
-    return train, SearchTask("atec pairs", list(answers), passages, list(answers.values()))
+    for row in rows:
+        if row["label"] == "1":
+            answers[row["text"]].add(places[row["text2"]])
+    return SearchTask(name, list(answers), passages, list(answers.values()))
 
 
 def _kdconv(rows: dict[str, Rows]) -> SearchTask:
@@ -203,13 +198,20 @@ def _kdconv(rows: dict[str, Rows]) -> SearchTask:
     )
 
 
-def _xquad(name: str, rows: Rows) -> SearchTask:
-    passages = _unique(row["context"] for row in rows)
+def _titles(rows: Rows) -> SearchTask:
     return SearchTask(
-        name, [row["question"] for row in rows], passages, [{passages.index(row["context"])} for row in rows]
+        "csl titles", [row["summary"] for row in rows], [row["text"] for row in rows], [{i} for i in range(len(rows))]
     )
 
 
-def _spaced(text: str) -> bool:
-    """Whether words are separated by spaces."""
-    return text.count(" ") * 10 > len(text)
+def _reading(name: str, rows: Rows) -> SearchTask:
+    return _across(name, rows, rows)
+
+
+def _across(name: str, asked: Rows, answering: Rows) -> SearchTask:
+    """Questions of some rows, paragraphs of the same rows in another language."""
+    passages = _contexts(answering)
+    places = {passage: place for place, passage in enumerate(passages)}
+    return SearchTask(
+        name, [row["question"] for row in asked], passages, [{places[row["context"]]} for row in answering]
+    )

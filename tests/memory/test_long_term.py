@@ -169,7 +169,7 @@ def test_second_embedder(tmp_path: Path, bundled: Embeddings, minilm: Embeddings
     for fact in FACTS["en"]["facts"]:
         memory.add("u", fact)
     assert memory.search("u", "Which pet do I own?")[0].text == "I have a cat called Bean"
-    with pytest.raises(StoreError, match=r"'model-.*' \(384 dimensions\).*'bundled_embedder-.*' \(256\)"):
+    with pytest.raises(StoreError, match=r"'model-.*' \(384 dimensions\).*'bundled_embedder-.*' \(448\)"):
         LongTermMemory(tmp_path, bundled).search("u", "x")
 
 

@@ -1,0 +1,89 @@
+"""How often a right passage is among the best five: the embedder, BM25, and both together."""
+
+import re
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qwen_allinone.eval.metrics import Proportion
+from training.contrast import NESTED
+from training.retrieval_data import SearchTask
+
+Scores = NDArray[np.float64]
+Scorer = Callable[[list[str], list[str]], Scores]
+"""Questions and passages to scores. *Shape:* (questions, passages)."""
+
+_HALF_RANK = 60  # the constant of reciprocal rank fusion
+
+
+def table(tasks: Sequence[SearchTask], folder: Path) -> str:
+    """Recall at 5 of a saved model as a Markdown table, next to BM25 and both together, with 95 % Wilson intervals."""
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    sizes = " | ".join(f"{size} dimensions" for size in NESTED)
+    lines = [
+        f"| held out | questions | passages | {sizes} | cut passages | BM25 | both together |",
+        "|---" * (6 + len(NESTED)) + "|",
+    ]
+    for task in tasks:
+        nested = [_cosines(model.encode(task.questions), model.encode(task.passages), size) for size in NESTED]
+        words = bm25(task.questions, task.passages)
+        cut = _of_pieces(task, lambda left, right: _cosines(model.encode(left), model.encode(right), NESTED[-1]))
+        figures = [*(_shown(task, scores) for scores in nested), _shown(task, cut), _shown(task, words)]
+        cells = [task.name, f"{len(task.questions):,}", f"{len(task.passages):,}", *figures]
+        lines.append(f"| {' | '.join([*cells, _shown(task, fused(nested[-1], words))])} |")
+    return "\n".join(lines)
+
+
+def hits_at_5(task: SearchTask, scores: Scores) -> Proportion:
+    """Questions with a right passage among the best five."""
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    hits = sum(bool(set(row.tolist()) & right) for row, right in zip(best, task.answers, strict=True))
+    return Proportion(hits, len(task.questions))
+
+
+def bm25(questions: list[str], passages: list[str]) -> Scores:
+    """BM25 over character bigrams (Chinese) or words (English)."""
+    from rank_bm25 import BM25Okapi
+
+    index = BM25Okapi([_terms(passage) for passage in passages])
+    return np.array([index.get_scores(_terms(question)) for question in questions])
+
+
+def fused(*rankings: Scores) -> Scores:
+    """Reciprocal rank fusion (Cormack et al., 2009). *Shape:* that of each ranking."""
+    ranks = [np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1) for scores in rankings]
+    return np.asarray(sum(1 / (_HALF_RANK + 1 + rank) for rank in ranks), dtype=np.float64)
+
+
+def _cosines(left: NDArray[np.float32], right: NDArray[np.float32], size: int) -> Scores:
+    """Cosines of the first so many dimensions."""
+    units = [part[:, :size] / np.linalg.norm(part[:, :size], axis=1, keepdims=True) for part in (left, right)]
+    return np.asarray(units[0].astype(np.float64) @ units[1].astype(np.float64).T)
+
+
+def _of_pieces(task: SearchTask, score: Scorer) -> Scores:
+    """Scores of passages cut as a knowledge base cuts them; a passage counts as its best piece."""
+    from qwen_allinone.memory.passages import SourceFile
+
+    pieces = [[part.text for part in SourceFile("passage.txt", passage).sections()] for passage in task.passages]
+    starts = [0, *accumulate(len(some) for some in pieces)][:-1]
+    scores = score(task.questions, [piece for some in pieces for piece in some])
+    return np.asarray(np.maximum.reduceat(scores, starts, axis=1))
+
+
+def _shown(task: SearchTask, scores: Scores) -> str:
+    found = hits_at_5(task, scores)
+    low, high = found.interval or (0.0, 0.0)
+    return f"{found.hits / found.n:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _terms(text: str) -> list[str]:
+    if not re.search("[\u3400-\u9fff]", text):
+        return re.findall(r"\w+", text.lower())
+    plain = re.sub(r"\s", "", text.lower())
+    return [plain[i : i + 2] for i in range(len(plain) - 1)] or [plain]
