@@ -1,7 +1,7 @@
 """Lessons as tensors: prefix and branches of a text in one row, with the block mask that inference uses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -41,6 +41,10 @@ class Batch:
     def size(self) -> int:
         """Tokens, padding included."""
         return self.ids.numel()
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        return Batch(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
 
 
 def collate(lessons: Sequence[Lesson]) -> Batch:

@@ -15,6 +15,7 @@ from qwen_allinone.model.language import Language
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import Choice, Noul, Question, Score, render_question
 from qwen_allinone.router.route import shipped_routes
+from training.roughening import roughened
 from training.sources import Item
 
 _PARAPHRASES: dict[str, dict[str, Any]] = yaml.safe_load(
@@ -27,6 +28,10 @@ _TOOLS = {
     for name in ("sentiment", "intent", "chat", "summary", "keywords", "knowledge")
 }
 _MOST_QUESTIONS = 3
+_OTHER_INTENTS = (2, 3, 4, 5, 5, 5, 6, 9)
+_SMOOTHING = 0.04
+_UNMERGED = 0.07
+"""How often, per character, a text is cut before it is encoded."""
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
 
 _QUESTION = PromptFile.load("qwen_allinone.model", "question")
@@ -43,6 +48,12 @@ class Lesson:
     branches: tuple[Branch, ...]
     answers: tuple[tuple[float, ...], ...]
     """Per branch, per leaf: its share. A branch with a single leaf teaches the leaf's words (a reply)."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of its row."""
+        branches = sum(len(branch.stem) + sum(len(leaf) - 1 for leaf in branch.leaves) for branch in self.branches)
+        return len(self.prefix) + branches
 
 
 def prompt_words() -> list[str]:
@@ -99,13 +110,11 @@ class Teacher:
         rng.shuffle(questions)
         branches, answers = [], []
         for question, answer in questions[:_MOST_QUESTIONS]:
-            order = None
-            if question.type == "choice" and rng.random() < 0.6:
-                order = rng.sample(range(len(question.criteria)), len(question.criteria))
+            order = _order(question, rng)
             rendered = render_question(question, language, order=order)
             leaves = [(*self._chat.encode(words), self._chat.end_of_turn) for words in rendered.options.values()]
             branches.append(Branch(self._stem(rendered.text), tuple(leaves)))
-            answers.append(tuple(answer.get(option, 0.0) for option in rendered.options))
+            answers.append(_smoothed([answer.get(option, 0.0) for option in rendered.options]))
         if item.reply is not None:
             branches.append(self._reply(item, language, rng))
             answers.append((1.0,))
@@ -119,10 +128,25 @@ class Teacher:
         if item.reply is not None and rng.random() < 0.15:
             before = rng.choice(self._replies)
             history = [Message("user", before.text), Message("assistant", before.reply or "")]
-        text = self._chat.decode(self._chat.encode(_roughened(item, rng))[: self._text_tokens]).rstrip("\ufffd")
         if persona:
             history = [Message("system", _PERSONA.render(language, "persona")), *history]
-        return self._chat.turns([*history, Message("user", text)])
+        return [*self._chat.turns(history), *self._user_turn(roughened(item, rng), rng)]
+
+    def _user_turn(self, text: str, rng: random.Random) -> list[int]:
+        """Often with merges left out, so that a word is known by its parts as well.
+
+        After BPE dropout (Provilkov et al., 2020, arXiv:1910.13267).
+        """
+        rate = _UNMERGED if rng.random() < 0.5 else 0.0
+        pieces = [""]
+        for character in text:
+            if pieces[-1] and rng.random() < rate:
+                pieces.append("")
+            pieces[-1] += character
+        body = [index for piece in pieces for index in self._chat.encode(piece)][: self._text_tokens]
+        empty = self._chat.turn(Message("user", ""))
+        end = empty.index(self._chat.end_of_turn)
+        return [*empty[:end], *body, *empty[end:]]
 
     def _stem(self, words: str) -> tuple[int, ...]:
         return (*self._chat.turn(Message("system", words)), *self._chat.opening())
@@ -152,7 +176,9 @@ class Teacher:
             asked.append(_mood(item, language, rng, bare=rng.random() < bare))
         if item.grade is not None and rng.random() < 0.25:
             asked.append(_intensity(item, language, rng))
-        if rng.random() < 0.2:
+        if item.questions:
+            asked += [(Noul(instructions=words), _yes(true)) for words, true in rng.sample(item.questions, 1)]
+        elif rng.random() < 0.2:
             asked += _yes_or_no(item, language, rng)
         if item.intent is not None:
             asked += _intent(item, language, rng)
@@ -163,14 +189,14 @@ class Teacher:
         return asked
 
 
-def _roughened(item: Item, rng: random.Random) -> str:
-    """Small changes that do not change the meaning: no full stop, lower case, doubled marks."""
-    text = item.text
-    if rng.random() < 0.25:
-        text = text.rstrip("。.!！")
-    if item.language == "en" and rng.random() < 0.2:
-        text = text.lower()
-    return text or item.text
+def _order(question: Question, rng: random.Random) -> list[int] | None:
+    """Of the options of a choice: often any, so that no place is better than another."""
+    if question.type != "choice":
+        return None
+    labels = list(question.criteria)
+    if rng.random() < 0.6:
+        return rng.sample(range(len(labels)), len(labels))
+    return sorted(range(len(labels)), key=labels.__getitem__)
 
 
 def _wording(language: Language, kind: str, shipped: str, rng: random.Random) -> str:
@@ -240,12 +266,15 @@ def _yes_or_no(item: Item, language: Language, rng: random.Random) -> list[tuple
 
 def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
     prompt = _TOOLS["intent"]
-    instructions = _wording(language, "intent", prompt.render(language, "instructions"), rng)
+    kind = "intent" if rng.random() < 0.8 else "route"
+    instructions = _wording(language, kind, prompt.render(language, "instructions"), rng)
     others = [label for label in item.intents if label != item.intent]
-    labels = [str(item.intent), *rng.sample(others, min(len(others), rng.randint(2, 5)))]
+    labels = [str(item.intent), *rng.sample(others, min(len(others), rng.choice(_OTHER_INTENTS)))]
     rng.shuffle(labels)
+    told = item.meanings if rng.random() < 0.3 else {}
+    criteria = {label: told.get(label) for label in labels}
     asked: list[tuple[Question, Answer]] = [
-        (Choice(instructions=instructions, criteria=dict.fromkeys(labels)), {str(item.intent): 1.0})
+        (Choice(instructions=instructions, criteria=criteria), {str(item.intent): 1.0})
     ]
     if item.default_intent is not None and rng.random() < 0.8:
         candidates = prompt.entry(language, "candidates")
@@ -280,6 +309,11 @@ def _one_of_each(marked: Sequence[tuple[str, bool]], rng: random.Random) -> list
     """One that is meant and one that is not, as far as there are such."""
     sides = [[each for each in marked if each[1] is wanted] for wanted in (True, False)]
     return [rng.choice(side) for side in sides if side]
+
+
+def _smoothed(shares: Sequence[float]) -> tuple[float, ...]:
+    """A little of the answer is given to every option, so that no probability runs to one."""
+    return tuple((1 - _SMOOTHING) * share + _SMOOTHING / len(shares) for share in shares)
 
 
 @cache

@@ -1,46 +1,28 @@
 """The training loop: lessons in, weights out."""
 
-import random
+import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
-from torch.nn.functional import cross_entropy
+from safetensors.torch import load_file, save_file
+from torch.nn.functional import cross_entropy, dropout
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from training.batches import Batch, collate
-from training.lessons import Lesson, Teacher
-from training.sources import Source
+from training.batches import Batch
+from training.curriculum import Curriculum, Progress
 
-_POOL = 384
-_BARE_FIRST, _BARE_LATER = 0.85, 0.2
-_AVERAGE_FROM = 0.8
-_CHECK_EVERY = 0.125
+_AVERAGE_FROM = 0.85
+_FALL_FROM = 0.4
+_CHECK_EVERY = 0.04
 _GOLD_WEIGHT = 0.1
-
-
-@dataclass(frozen=True)
-class Phase:
-    """A stretch of training with one aim."""
-
-    tokens: int
-    """Tokens to train on, padding included."""
-    learning_rate: float
-    """The highest; it falls linearly to zero."""
-    reply_weight: float
-    """What a reply's words weigh against a decision."""
-    bare_until: float = 0.0
-    """Until this share of the phase most questions come in their shortest form."""
-    asked_of_replies: float = 1.0
-    """How often a text that has a reply is asked about as well."""
-    shares: Mapping[str, float] = field(default_factory=dict)
-    """Source to share of the lessons, others having none; empty: each source's own share."""
-
-    def share_of(self, source: Source) -> float:
-        """How large a part of the lessons comes from a source."""
-        return self.shares.get(source.name, 0.0) if self.shares else source.share
+_REPLY_WEIGHT = 1.5
+_DROPOUT = 0.1
+_CARRIED = 1.0
+_STATE, _PROGRESS = "state.safetensors", "progress.json"
 
 
 @dataclass(frozen=True)
@@ -53,22 +35,21 @@ class Size:
     layers: int
     heads: int
     key_value_heads: int
-    phases: tuple[Phase, ...]
-    batch: int = 3000
+    bag_steps: int
+    """Of the first training of the embedding alone."""
+    tokens: int
+    """To train on, padding included."""
+    learning_rate: float
+    """The highest; it climbs for 200 steps, stays, and falls linearly to zero."""
+    batch: int
     """Tokens of one step, padding included."""
     window: int = 1024
 
 
-_TALK = {"replies": 0.72, "inputs": 0.14, "opinions": 0.06, "sst2": 0.03, "shopping": 0.03, "smp": 0.02}
-_DECIDE_THEN_TALK = (
-    Phase(6_500_000, learning_rate=2e-3, reply_weight=0.4, bare_until=0.55),
-    Phase(3_000_000, learning_rate=2e-3, reply_weight=2.0, asked_of_replies=0.1, shares=_TALK),
-)
-"""Decisions first, on short questions before the toolkit's own wordings; then replies, without forgetting."""
-
 SIZES = {
-    "tiny": Size(6000, 96, 256, 2, 2, 1, phases=_DECIDE_THEN_TALK),
-    "small": Size(14000, 256, 512, 3, 4, 2, phases=_DECIDE_THEN_TALK),
+    "tiny": Size(6000, 96, 256, 2, 2, 1, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
+    "small": Size(14000, 256, 512, 3, 4, 2, bag_steps=1200, tokens=30_000_000, learning_rate=1.6e-3, batch=3000),
+    "base": Size(16000, 384, 1024, 4, 6, 2, bag_steps=3000, tokens=400_000_000, learning_rate=1.2e-3, batch=12_000),
 }
 
 
@@ -89,82 +70,117 @@ def new_model(size: Size, embeddings: torch.Tensor, *, stop: int, pad: int) -> Q
     )
     model = Qwen2ForCausalLM(config)
     with torch.no_grad():
-        known = model.model.embed_tokens.weight[: len(embeddings)]
-        scaled = embeddings * (0.04 * size.width**0.5)
-        seen = embeddings.norm(dim=1, keepdim=True) > 0
-        known.copy_(torch.where(seen, scaled, known))
+        directions = torch.linalg.svd(embeddings, full_matrices=False).Vh
+        model.model.embed_tokens.weight[: len(embeddings)] = embeddings @ directions.T * (0.04 * size.width**0.5)
+        _carry_means(model.model.layers[0].self_attn)
     return model
 
 
-@dataclass
-class Progress:
-    """How far a training is."""
+def _carry_means(attention: torch.nn.Module) -> None:
+    """Let the first layer start by adding the mean of what was read, in the directions in which vectors differ most.
 
-    phase: Phase
-    seen: int = 0
-    steps: int = 0
+    Since the output is tied to the same vectors, words that keep company with the text are likely answers at once.
+    """
+    value, output = attention.v_proj.weight, attention.o_proj.weight
+    carried, heads = value.shape[0], output.shape[1] // value.shape[0]
+    width = attention.head_dim
+    value += torch.eye(carried, value.shape[1])
+    for head in range(output.shape[1] // width):
+        start = head // heads * width
+        output[start : start + width, head * width : (head + 1) * width] += torch.eye(width) * _CARRIED / heads
 
-    @property
-    def share(self) -> float:
-        """From 0 to 1."""
-        return min(1.0, self.seen / self.phase.tokens)
+
+class Training:
+    """A model in training: its optimizer, its running average and how far it is."""
+
+    def __init__(self, model: Qwen2ForCausalLM, *, tokens: int, learning_rate: float) -> None:
+        self.model = model
+        self.progress = Progress(tokens)
+        self._learning_rate = learning_rate
+        self._optimizer = _optimizer(model)
+        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
-        """Learning rate: a short climb, then a line down to zero."""
-        return self.phase.learning_rate * min(1.0, self.steps / 100) * (1 - self.share)
+        """Learning rate now."""
+        climbed = min(1.0, self.progress.steps / 200)
+        return self._learning_rate * climbed * min(1.0, (1 - self.progress.share) / (1 - _FALL_FROM))
 
-    @property
-    def bare(self) -> float:
-        """How often questions come in their shortest form."""
-        return _BARE_FIRST if self.share < self.phase.bare_until else _BARE_LATER
+    def run(
+        self, curriculum: Curriculum, *, log: Callable[[dict[str, float]], None], check: Callable[[], None]
+    ) -> None:
+        """Train to the end; the weights are then the running average of the last steps.
 
-    def passed(self, share: float, batch: int) -> bool:
-        """Whether the last batch, of that many tokens, crossed a multiple of the share."""
-        return int(self.share / share) > int((self.seen - batch) / self.phase.tokens / share)
+        Args:
+            curriculum: draws the batches.
+            log: told of loss and speed now and then.
+            check: called at every twenty-fifth of the way, when the model may be saved and the training kept.
+        """
+        losses: list[float] = []
+        start, before = time.monotonic(), self.progress.seen
+        while self.progress.share < 1:
+            checked = int(self.progress.share / _CHECK_EVERY)
+            torch.manual_seed(self.progress.pools)
+            for batch in curriculum.pool(self.progress):
+                losses.append(self._step(batch))
+            if int(self.progress.share / _CHECK_EVERY) > checked:
+                speed = (self.progress.seen - before) / (time.monotonic() - start)
+                log({"tokens": self.progress.seen, "loss": sum(losses) / len(losses), "tokens_per_second": speed})
+                losses = []
+                if self.progress.share < 1:
+                    check()
+        self.model.load_state_dict(self._average.module.state_dict())
 
-
-def train(
-    model: Qwen2ForCausalLM,
-    teacher: Teacher,
-    sources: Sequence[Source],
-    phase: Phase,
-    *,
-    batch_tokens: int,
-    seed: int,
-    log: Callable[[object], None],
-    check: Callable[[], None],
-) -> None:
-    """Train one phase in place; at its end the weights are the running average of the last steps."""
-    torch.manual_seed(seed)
-    optimizer = _optimizer(model)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
-    progress, losses, start = Progress(phase), [0.0], time.monotonic()
-    drawn = [
-        replace(source, share=phase.shares.get(source.name, 0 if phase.shares else source.share)) for source in sources
-    ]
-    model.train()
-    for batch in _batches(teacher, drawn, batch_tokens, random.Random(seed), progress):
-        for group in optimizer.param_groups:
-            group["lr"] = progress.rate
-        loss = _loss(model, batch, reply_weight=phase.reply_weight)
+    def _step(self, batch: Batch) -> float:
+        self.model.train()
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.rate
+        loss = loss_of(self.model, batch.to(self.model.device))
         loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        progress.seen += batch.size
-        progress.steps += 1
-        if progress.share > _AVERAGE_FROM:
-            average.update_parameters(model)
-        if progress.steps % 100 == 0:
-            log(_report(progress, losses[-100:], time.monotonic() - start))
-        if progress.passed(_CHECK_EVERY, batch.size):
-            check()
-            model.train()
-        if progress.share >= 1:
-            break
-    model.load_state_dict(average.module.state_dict())
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self._optimizer.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.progress.seen += batch.size
+        self.progress.steps += 1
+        if self.progress.share > _AVERAGE_FROM:
+            self._average.update_parameters(self.model)
+        return loss.item()
+
+    def keep(self, folder: Path) -> None:
+        """Write all that is needed to continue: weights, their average, the optimizer and the progress."""
+        tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
+        tensors |= {f"average.{name}": weight for name, weight in self._average.state_dict().items()}
+        for number, state in self._optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / f".{_STATE}")
+        (folder / f".{_STATE}").replace(folder / _STATE)
+        (folder / _PROGRESS).write_text(json.dumps(asdict(self.progress)), encoding="utf-8")
+
+    def take_up(self, folder: Path) -> None:
+        """Continue from what was kept.
+
+        Raises:
+            FileNotFoundError: nothing was kept there.
+        """
+        progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
+        groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+        for name, tensor in load_file(folder / _STATE).items():
+            part, rest = name.split(".", 1)
+            groups[part][rest] = tensor
+        self.model.load_state_dict(groups["model"])
+        self._average.load_state_dict(groups["average"])
+        states: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in groups["optimizer"].items():
+            number, field = name.split(".")
+            states.setdefault(int(number), {})[field] = tensor
+        optimizer = self._optimizer.state_dict()
+        self._optimizer.load_state_dict({**optimizer, "state": states})
+        self.progress = Progress(**progress)
+
+
+def kept(folder: Path) -> bool:
+    """Whether the folder holds a training that can be continued."""
+    return (folder / _PROGRESS).is_file()
 
 
 def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
@@ -174,56 +190,32 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.98))
 
 
-def _report(progress: Progress, losses: Sequence[float], seconds: float) -> dict[str, float]:
-    loss = round(sum(losses) / len(losses), 4)
-    return {"step": progress.steps, "tokens": progress.seen, "loss": loss, "seconds": round(seconds)}
-
-
-def _loss(model: Qwen2ForCausalLM, batch: Batch, *, reply_weight: float) -> torch.Tensor:
+def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
+    """Cross-entropy over the options of each decision, and over the words of each reply."""
+    embeddings = model.get_input_embeddings()(batch.ids)
     hidden = model.model(
-        input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
+        inputs_embeds=dropout(embeddings, _DROPOUT, training=model.training),
+        position_ids=batch.positions,
+        attention_mask=batch.mask,
+        use_cache=False,
     ).last_hidden_state
-    rows = hidden.reshape(-1, hidden.shape[-1])[batch.where]
-    costs = cross_entropy(rows @ model.get_input_embeddings().weight.T, batch.tokens, reduction="none")
-    leaf_costs = torch.zeros(len(batch.shares)).index_add(0, batch.leaves, costs)
+    places, place_of = batch.where.unique(return_inverse=True)  # leaves share the place of their first token
+    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places])
+    normalizers = logits.logsumexp(1)
+    costs = normalizers[place_of] - logits[place_of, batch.tokens]
+    leaf_costs = torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
     count = int(batch.branches[-1]) + 1
-    totals = torch.full((count,), float("-inf")).scatter_reduce(0, batch.branches, -leaf_costs, "amax")
-    shifted = torch.exp(-leaf_costs - totals.detach()[batch.branches])
-    normalizers = torch.zeros(count).index_add(0, batch.branches, shifted).log() + totals.detach()
-    picked = batch.shares * (normalizers[batch.branches] + leaf_costs)
+    leaves = int(torch.bincount(batch.branches).max())
+    first = torch.searchsorted(batch.branches, torch.arange(count, device=batch.branches.device))
+    column = torch.arange(len(batch.branches), device=batch.branches.device) - first[batch.branches]
+    scores = torch.full((count, leaves), -1e9, device=costs.device)
+    scores[batch.branches, column] = -leaf_costs
+    answers = torch.zeros_like(scores)
+    answers[batch.branches, column] = batch.shares
+    decisions = answers.new_zeros(count).index_add(0, batch.branches, (~batch.alone).float()) > 0
+    picked = (
+        cross_entropy(scores[decisions], answers[decisions], reduction="sum") if decisions.any() else costs.sum() * 0
+    )
     gold = batch.shares * leaf_costs / batch.sizes
-    decisions = ~batch.alone
-    loss = (picked + _GOLD_WEIGHT * gold)[decisions].sum() + reply_weight * gold[batch.alone].sum()
-    return loss / count
-
-
-def _batches(
-    teacher: Teacher, sources: Sequence[Source], tokens: int, rng: random.Random, progress: Progress
-) -> Iterator[Batch]:
-    """Endless batches of lessons of similar length."""
-    stocks = [[*source.items] for source in sources]
-    queues: list[list[int]] = [[] for _ in sources]
-    while True:
-        pool: list[Lesson] = []
-        while len(pool) < _POOL:
-            index = rng.choices(range(len(sources)), [source.share for source in sources])[0]
-            if not queues[index]:
-                queues[index] = rng.sample(range(len(stocks[index])), len(stocks[index]))
-            lesson = teacher.lesson(
-                stocks[index][queues[index].pop()], rng, bare=progress.bare, asked=progress.phase.asked_of_replies
-            )
-            if lesson is not None:
-                pool.append(lesson)
-        pool.sort(key=_length)
-        groups: list[list[Lesson]] = [[]]
-        for lesson in pool:
-            if (len(groups[-1]) + 1) * _length(lesson) > tokens and groups[-1]:
-                groups.append([])
-            groups[-1].append(lesson)
-        rng.shuffle(groups)
-        yield from (collate(group) for group in groups)
-
-
-def _length(lesson: Lesson) -> int:
-    branches = sum(len(branch.stem) + sum(len(leaf) - 1 for leaf in branch.leaves) for branch in lesson.branches)
-    return len(lesson.prefix) + branches
+    words = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
+    return (picked + words) / count

@@ -154,7 +154,8 @@ def _changes(qwen: "SharedQwen", task: Task, text: str) -> dict[str, bool]:
     turned = [[*labels[start:], *labels[:start]] for start in range(len(labels))]
     asked = {"listed": question, "reversed": _in_order(question, labels[::-1])}
     asked |= {f"rotated {start}": _in_order(question, turned[start]) for start in range(1, len(labels))}
-    options = {name: decision.option for name, decision in qwen.decide(text, asked).items()}
+    decisions = qwen.decide(text, asked, calibration=Calibration(prior=qwen.capabilities.prior, order="given"))
+    options = {name: decision.option for name, decision in decisions.items()}
     listed = options.pop("listed")
     rotated = any(option != listed for name, option in options.items() if name != "reversed")
     reversed_ = options["reversed"] != listed

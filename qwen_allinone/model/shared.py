@@ -1,10 +1,10 @@
 """The one model in memory: it reads a text once, decides any number of questions about it, and writes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, isfinite
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, Unpack
 
 from qwen_allinone.errors import EmptyTextError, QuestionError, RunError, TextTooLongError
 from qwen_allinone.model import loading
@@ -39,6 +39,9 @@ class Calibration:
     """Divide by each option's probability for a content-free text (Zhao et al., 2021, arXiv:2102.09690)."""
     permutations: int = 1
     """Average over this many rotations of the option list, in the same pass."""
+    order: Literal["sorted", "given"] = "sorted"
+    """How the options of a choice are listed to the model: sorted, so that no decision depends on the order in which
+    the caller gave them, or as given."""
     temperature: float = 1.0
     """Divides the log-likelihoods; above 1 the probabilities are flatter."""
 
@@ -166,13 +169,19 @@ class SharedQwen:
         corrections = calibration or Calibration(prior=self.capabilities.prior)
         language = language_of(text)
         rotated = {
-            name: [render_question(question, language, order=order) for order in _rotations(question, corrections)]
+            name: [render_question(question, language, order=order) for order in _orders(question, corrections)]
             for name, question in questions.items()
         }
         every = [rendered for rotations in rotated.values() for rendered in rotations]
         logs = iter(self._corrected(text, every, history, layout=layout, prior=corrections.prior))
         return {
-            name: Decision.of(_mean([_softmax(each, next(logs), corrections) for each in rotations]), acceptance)
+            name: Decision.of(
+                _mean(
+                    _options(questions[name], rotations),
+                    [_softmax(each, next(logs), corrections) for each in rotations],
+                ),
+                acceptance,
+            )
             for name, rotations in rotated.items()
         }
 
@@ -200,7 +209,10 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        rendered = [render_question(question, language_of(text)) for question in questions.values()]
+        language, plain = language_of(text), Calibration()
+        rendered = [
+            render_question(question, language, order=_orders(question, plain)[0]) for question in questions.values()
+        ]
         logs = self._score(text, rendered, history, layout=layout, packed=packed)
         return {
             name: dict(zip(each.options, log, strict=True))
@@ -321,18 +333,25 @@ def _with_system(messages: Sequence[Message], words: str) -> list[Message]:
     return [Message("system", words), *messages]
 
 
-def _rotations(question: Question, calibration: Calibration) -> list[Sequence[int] | None]:
-    """Orders of the options, the question's own one first; only the options of a choice are ever moved."""
-    if question.type != "choice" or calibration.permutations == 1:
+def _orders(question: Question, calibration: Calibration) -> list[Sequence[int] | None]:
+    """Orders of the options; only the options of a choice are ever moved."""
+    if question.type != "choice":
         return [None]
-    count = len(question.criteria)
-    starts = range(min(calibration.permutations, count))
-    return [[(start + index) % count for index in range(count)] for start in starts]
+    labels = list(question.criteria)
+    first = list(range(len(labels)))
+    if calibration.order == "sorted":
+        first.sort(key=labels.__getitem__)
+    return [first[start:] + first[:start] for start in range(min(calibration.permutations, len(labels)))]
 
 
-def _mean(distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average probabilities, options in the order of the first distribution."""
-    return {option: sum(each[option] for each in distributions) / len(distributions) for option in distributions[0]}
+def _options(question: Question, rendered: Sequence[RenderedQuestion]) -> Iterable[str]:
+    """In the question's own order, however they were listed to the model."""
+    return question.criteria if question.type == "choice" else rendered[0].options
+
+
+def _mean(options: Iterable[str], distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Average probabilities of the options."""
+    return {option: sum(each[option] for each in distributions) / len(distributions) for option in options}
 
 
 def _softmax(

@@ -1,15 +1,16 @@
 """Training sees exactly what inference scores."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
 from training.batches import collate
-from training.lessons import Teacher
+from training.lessons import Lesson, Teacher
 from training.sources import Item
-from training.train import _loss
+from training.train import loss_of
 
 
 @pytest.fixture
@@ -22,11 +23,16 @@ def items() -> list[Item]:
     ]
 
 
-def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, items: list[Item]) -> None:
-    """The likelihood of each leaf in a padded batch equals the scorer's for the same prefix and branches."""
+@pytest.fixture
+def lessons(qwen: SharedQwen, items: list[Item]) -> list[Lesson]:
+    """One lesson on each text."""
     teacher = Teacher(qwen.chat, items[1:2] * 8, text_tokens=50)
-    lessons = [teacher.lesson(item, random.Random(seed)) for seed, item in enumerate(items)]
-    lessons = [lesson for lesson in lessons if lesson is not None]
+    drawn = [teacher.lesson(item, random.Random(seed)) for seed, item in enumerate(items)]
+    return [lesson for lesson in drawn if lesson is not None]
+
+
+def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Lesson]) -> None:
+    """The likelihood of each leaf in a padded batch equals the scorer's for the same prefix and branches."""
     batch = collate(lessons)
     with torch.no_grad():
         hidden = qwen.model.model(
@@ -41,17 +47,29 @@ def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, items: list[Item]
     assert found == pytest.approx(expected, abs=1e-3)
 
 
-def test_the_loss_falls_when_a_batch_is_learned(items: list[Item], qwen: SharedQwen) -> None:
+def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: SharedQwen, lessons: list[Lesson]) -> None:
+    """With one question in the batch, loss and its share for the words follow from the scorer's likelihoods by hand."""
+    lesson = next(lesson for lesson in lessons if len(lesson.branches[0].leaves) > 1)
+    lesson = replace(lesson, branches=lesson.branches[:1], answers=lesson.answers[:1])
+    (scores,) = qwen._scorer.score(lesson.prefix, lesson.branches)
+    logs = torch.log_softmax(torch.tensor(scores), dim=0)
+    shares = torch.tensor(lesson.answers[0])
+    lengths = torch.tensor([float(len(leaf)) for leaf in lesson.branches[0].leaves])
+    expected = -(shares * logs).sum() - 0.1 * (shares * torch.tensor(scores) / lengths).sum()
+    with torch.no_grad():
+        assert loss_of(qwen.model, collate([lesson])).item() == pytest.approx(expected.item(), rel=1e-3)
+
+
+def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, lessons: list[Lesson]) -> None:
     """A few steps on one batch make its answers more likely."""
     import copy
 
     model = copy.deepcopy(qwen.model)
-    teacher = Teacher(qwen.chat, items[1:2] * 8, text_tokens=50)
-    batch = collate([lesson for item in items if (lesson := teacher.lesson(item, random.Random(1)))])
+    batch = collate(lessons)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(6):
-        loss = _loss(model, batch, reply_weight=0.5)
+        loss = loss_of(model, batch)
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()

@@ -1,11 +1,27 @@
-"""The written examples, and the readers of the data sets."""
+"""The written examples, the grammars, the readers of the data sets, and what is made out of them."""
 
 import gzip
 import json
+import random
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
-from training.sources import hold_out, shared, written
+import pytest
+
+from training import grammar
+from training.examples import written
+from training.public_sets import HELD_OUT, natural, public
+from training.roughening import roughened
+from training.sources import Item, Source, hold_out
+from training.topics import topics
+
+
+def _write(data: Path, name: str, rows: list[dict[str, Any]]) -> None:
+    path = data / f"{name}.jsonl.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def test_the_written_examples_can_be_read_and_cover_everything() -> None:
@@ -14,25 +30,62 @@ def test_the_written_examples_can_be_read_and_cover_everything() -> None:
     languages = Counter(item.language for items in sources.values() for item in items)
     routes = Counter(route for item in sources["inputs"] for route in item.routes)
     moods = Counter(item.mood for item in sources["opinions"])
-    assert min(languages["zh"], languages["en"]) > 3000
+    assert min(languages["zh"], languages["en"]) > 8000
     assert set(routes) == {"sentiment", "chat", "intent", "summary"}
     assert min(routes.values()) > 400
-    assert set(moods) == {"positive", "negative"}
+    assert min(moods["positive"], moods["negative"]) > 1500
     assert all(item.reply for item in sources["replies"])
 
 
+def test_an_intent_is_asked_under_every_name_and_never_against_itself() -> None:
+    """Each label of ``intents`` has other candidates, and none of them is another of its own names."""
+    (intents,) = [source.items for source in written() if source.name == "intents"]
+    named: dict[str, set[str | None]] = {}
+    for item in intents:
+        assert item.intent not in item.intents
+        assert len(item.intents) > 2
+        named.setdefault(item.text, set()).add(item.intent)
+    assert sum(len(names) > 1 for names in named.values()) > 0.8 * len(named)
+
+
+def test_yes_or_no_questions_have_both_answers() -> None:
+    """No question of ``questions`` can be answered without the text."""
+    (questions,) = [source.items for source in written() if source.name == "questions"]
+    answers: dict[str, Counter[bool]] = {}
+    for item in questions:
+        for wording, answer in item.questions:
+            answers.setdefault(wording, Counter())[answer] += 1
+    assert len(answers) > 250
+    assert all(0.25 < each[True] / each.total() < 0.75 for each in answers.values())
+
+
 def test_data_sets_are_read_from_the_folder_without_their_test_rows(tmp_path: Path) -> None:
-    """A set that is there is read, its test split is left out, and missing sets are no error."""
+    """A set that is there is read, its test and development splits are left out, and missing sets are no error."""
     rows = [
         {"text": "it 's fine , really .", "label": "positive", "split": "train"},
+        {"text": "so and so", "label": "positive", "split": "dev"},
         {"text": "never again", "label": "negative", "split": "test"},
     ]
-    (tmp_path / "sentiment").mkdir()
-    with gzip.open(tmp_path / "sentiment" / "en_sst2.jsonl.gz", "wt", encoding="utf-8") as file:
-        file.writelines(json.dumps(row) + "\n" for row in rows)
-    (source,) = shared(tmp_path)
+    _write(tmp_path, "sentiment/en_sst2", rows)
+    (source,) = public(tmp_path)
     (item,) = source.items
     assert (item.text, item.mood, item.routes) == ("it's fine, really.", "positive", ("sentiment",))
+
+
+@pytest.mark.parametrize("name", [name for name in HELD_OUT if name.startswith("intent")])
+def test_labels_that_are_held_out_are_no_candidates_either(name: str, tmp_path: Path) -> None:
+    """Neither the texts of a held-out label nor its name among the candidates is ever seen."""
+    column, values = HELD_OUT[name]
+    rows = [{"text": f"{label} please", column: label} for label in ["aKept", "bKept", *values]]
+    _write(tmp_path, name, rows)
+    (source,) = public(tmp_path)
+    assert {item.text for item in source.items} == {"aKept please", "bKept please"}
+    assert {label for item in source.items for label in item.intents} == {"a kept", "b kept"}
+
+
+def test_tokenised_text_becomes_plain_again() -> None:
+    """Clitics and punctuation go back to their words."""
+    assert natural("it 's n't bad , i 'd say !") == "it'sn't bad, i'd say!"
 
 
 def test_held_out_rows_are_not_trained_on() -> None:
@@ -42,3 +95,44 @@ def test_held_out_rows_are_not_trained_on() -> None:
     assert held
     assert not trained & {item.text for item in held}
     assert [item.text for item in hold_out(written(), 0.04)[1]] == [item.text for item in held]
+
+
+def test_grammars_fill_every_slot_and_replies_take_up_the_words() -> None:
+    """No slot is left open, and what stands for a slot in a reply stands in the text or the memory too."""
+    sources = {source.name: source.items for source in grammar.drawn(seed=0)}
+    assert {"opinions.zh", "opinions.en", "dialogue.zh", "dialogue.en"} == set(sources)
+    texts = [part for items in sources.values() for item in items for part in (item.text, item.reply or "")]
+    assert not [text for text in texts if "{" in text or "}" in text]
+    lists = {"food": ["soup", "rice"], "dish": ["hot {food}"]}
+    words: dict[str, str] = {}
+    asked = grammar.fill("I want {dish}", lists, random.Random(1), words)
+    assert grammar.fill("{dish}!", lists, random.Random(2), words) == f"{asked.removeprefix('I want ')}!"
+
+
+def test_a_grammar_with_an_unknown_slot_is_an_error() -> None:
+    """The slot is named."""
+    with pytest.raises(KeyError, match="drink"):
+        grammar.fill("a {drink}", {"food": ["soup"]}, random.Random(0))
+
+
+def test_topics_ask_for_a_word_of_the_text_among_words_of_others() -> None:
+    """The word was in the text, and none of the other candidates is."""
+    texts = [f"the {name} story of {place} in winter" for name in _NAMES for place in _PLACES]
+    items = topics([Source("a", 1.0, [Item(text, "a") for text in texts])], seed=0).items
+    assert items
+    for item in items:
+        assert item.intents
+        assert not any(other in item.text.lower() for other in item.intents)
+
+
+_NAMES = ("lantern", "harbour", "orchard", "railway", "cathedral")
+_PLACES = ("london", "madrid", "vienna", "lisbon", "prague")
+
+
+def test_roughening_keeps_the_words_that_carry_the_meaning() -> None:
+    """Typing errors, case and signs change; a negation never goes missing, and the text is never empty."""
+    item = Item("这家店的服务不算好，下次不来了。", "opinions", mood="negative")
+    drawn = {roughened(item, random.Random(seed)) for seed in range(300)}
+    assert len(drawn) > 10
+    assert all(text.count("不") == 2 for text in drawn)
+    assert roughened(Item("!", "inputs"), random.Random(1))

@@ -1,0 +1,50 @@
+"""Token vectors that know the tasks before the network is trained."""
+
+import numpy as np
+import pytest
+
+from qwen_allinone.model import SharedQwen
+from training import bags
+from training.sources import Item, Source
+
+
+@pytest.fixture
+def sources() -> list[Source]:
+    """Moods, and labels that share no word with their texts."""
+    moods = [Item(f"{word} {noun}", "a", mood=mood) for word, mood in _WORDS for noun in _NOUNS]
+    labelled = [Item(f"my {noun} now", "b", intent=label, intents=["x"]) for noun, label in _LABELS for _ in range(3)]
+    return [Source("a", 0.5, moods), Source("b", 0.5, labelled)]
+
+
+def _mean(vectors: np.ndarray, qwen: SharedQwen, text: str) -> np.ndarray:
+    mean = vectors[qwen.chat.encode(text)].mean(axis=0)
+    return np.asarray(mean / np.linalg.norm(mean))
+
+
+def test_texts_come_near_their_labels(qwen: SharedQwen, sources: list[Source]) -> None:
+    """Vectors keep unit length, and the mean of a text's tokens is nearer to its own label than to any other."""
+    vectors = bags.learn(np.zeros((len(qwen.tokenizer), 32), np.float32), qwen.chat, sources, steps=200, seed=0)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+    for noun, label in _LABELS:
+        near = {
+            other: float(_mean(vectors, qwen, f"my {noun} now") @ _mean(vectors, qwen, other)) for _, other in _LABELS
+        }
+        assert max(near, key=near.__getitem__) == label
+
+
+def test_moods_come_apart(qwen: SharedQwen, sources: list[Source]) -> None:
+    """Texts of opposite mood lie further apart than before."""
+
+    def likeness(steps: int) -> float:
+        start = np.zeros((len(qwen.tokenizer), 32), np.float32)
+        vectors = bags.learn(start, qwen.chat, sources, steps=steps, seed=0)
+        good, bad = ([_mean(vectors, qwen, f"{word} chair") for word, its in _WORDS if its == mood] for mood in _MOODS)
+        return float(np.mean([one @ other for one in good for other in bad]))
+
+    assert likeness(200) < likeness(0) - 0.2
+
+
+_MOODS = ("positive", "negative")
+_WORDS = (("lovely", "positive"), ("great", "positive"), ("awful", "negative"), ("broken", "negative"))
+_NOUNS = ("room", "film", "meal", "phone")
+_LABELS = (("parcel", "delivery"), ("invoice", "money"), ("fever", "doctor"))

@@ -1,0 +1,42 @@
+"""What is drawn when."""
+
+import pytest
+
+from qwen_allinone.model import SharedQwen
+from training.curriculum import Curriculum, Progress, Stage
+from training.lessons import Teacher
+from training.sources import Item, Source
+
+
+@pytest.fixture
+def curriculum(qwen: SharedQwen) -> Curriculum:
+    """One source of moods and one of replies; replies only in the second half."""
+    moods = [Item(f"text {number}", "inputs", mood="positive") for number in range(30)]
+    talk = [Item(f"say {number}", "replies", reply="yes") for number in range(30)]
+    stages = (
+        Stage(until=0.5, bare=0.5, asked_of_replies=0, replies=0),
+        Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000),
+    )
+    sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, batch_tokens=500, seed=1)
+
+
+def test_stages_weigh_the_replies(curriculum: Curriculum) -> None:
+    """No reply is drawn in a stage without, and hardly anything else in one that has mostly replies."""
+    early, late = Progress(total=100), Progress(total=100, seen=60)
+    assert not any(batch.alone.any() for batch in curriculum.pool(early))
+    alone = [float(batch.alone.float().mean()) for batch in curriculum.pool(late)]
+    assert sum(alone) / len(alone) > 0.9
+
+
+def test_every_text_comes_before_any_comes_again(curriculum: Curriculum) -> None:
+    """Each round of a source holds all of its texts, in another order each time."""
+    progress = Progress(total=100)
+    rounds = [[curriculum._next(curriculum._sources[0], progress) for _ in range(30)] for _ in range(2)]
+    assert sorted(rounds[0]) == sorted(rounds[1]) == list(range(30))
+    assert rounds[0] != rounds[1]
+
+
+def test_batches_keep_to_their_size(curriculum: Curriculum) -> None:
+    """A batch holds no more tokens than allowed, padding included, unless a single lesson is longer."""
+    assert all(batch.size <= 500 or len(batch.ids) == 1 for batch in curriculum.pool(Progress(total=100)))

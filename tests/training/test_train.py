@@ -1,0 +1,71 @@
+"""A training that was interrupted ends as if it had not been."""
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from qwen_allinone.model import SharedQwen
+from training.curriculum import CURRICULUM, Curriculum
+from training.lessons import Teacher
+from training.sources import Item, Source
+from training.train import Training, kept
+
+_TOKENS = 60_000
+
+
+@pytest.fixture
+def curriculum(qwen: SharedQwen) -> Curriculum:
+    """Two small sources."""
+    moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
+    talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
+    sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=CURRICULUM, batch_tokens=2000, seed=3)
+
+
+_MOODS = ("positive", "negative")
+
+
+class _InterruptedError(Exception):
+    pass
+
+
+def _trained(qwen: SharedQwen, curriculum: Curriculum, folder: Path, *, interrupted: bool) -> dict[str, torch.Tensor]:
+    def new() -> Training:
+        return Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
+
+    def keep_and_stop() -> None:
+        training.keep(folder)
+        raise _InterruptedError
+
+    silent = SimpleNamespace(log=lambda _: None, check=lambda: None)
+    training = new()
+    if interrupted:
+        with pytest.raises(_InterruptedError):
+            training.run(curriculum, log=silent.log, check=keep_and_stop)
+        assert kept(folder)
+        training = new()
+        training.take_up(folder)
+        assert 0 < training.progress.share < 1
+    training.run(curriculum, log=silent.log, check=silent.check)
+    return dict(training.model.state_dict())
+
+
+def test_a_resumed_training_gives_the_same_weights(qwen: SharedQwen, curriculum: Curriculum, tmp_path: Path) -> None:
+    """Weights, optimizer, average, learning rate and the order of the texts all go on where they were."""
+    whole = _trained(qwen, curriculum, tmp_path, interrupted=False)
+    assert not kept(tmp_path)
+    resumed = _trained(qwen, curriculum, tmp_path, interrupted=True)
+    assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
+
+
+def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
+    """The learning rate starts at zero, reaches its highest, and ends at zero."""
+    training = Training(qwen.model, tokens=1000, learning_rate=1e-3)
+    assert training.rate == 0
+    training.progress.steps = 500
+    assert training.rate == pytest.approx(1e-3)
+    training.progress.seen = 1000
+    assert training.rate == 0

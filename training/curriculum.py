@@ -1,0 +1,104 @@
+"""Which texts are drawn when: decisions first, on short questions, then the toolkit's own wordings, then replies."""
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from training.batches import Batch, collate
+from training.lessons import Lesson, Teacher
+from training.sources import Source
+
+_POOL = 384
+"""Lessons that are sorted by length before they are cut into batches."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of the training with one aim."""
+
+    until: float
+    """Share of the training at which the stage ends."""
+    bare: float
+    """How often a question comes in its shortest form, which teaches most per token."""
+    asked_of_replies: float
+    """How often a text that has a reply is asked about as well."""
+    replies: float
+    """By how much the shares of the sources with replies are multiplied."""
+
+
+CURRICULUM = (
+    Stage(until=0.35, bare=0.85, asked_of_replies=1.0, replies=0.4),
+    Stage(until=0.65, bare=0.35, asked_of_replies=0.4, replies=1.0),
+    Stage(until=1.0, bare=0.25, asked_of_replies=0.15, replies=3.5),
+)
+
+
+@dataclass
+class Progress:
+    """How far a training is; all that is needed to continue it, besides the weights and the optimizer."""
+
+    total: int
+    """Tokens to train on, padding included."""
+    seen: int = 0
+    steps: int = 0
+    pools: int = 0
+    drawn: dict[str, int] = field(default_factory=dict)
+    """Items drawn of each source."""
+
+    @property
+    def share(self) -> float:
+        """From 0 to 1."""
+        return min(1.0, self.seen / self.total)
+
+
+class Curriculum:
+    """Draws batches; what it draws depends on the seed and the progress alone, so that a training can be continued."""
+
+    def __init__(
+        self, teacher: Teacher, sources: Sequence[Source], *, stages: Sequence[Stage], batch_tokens: int, seed: int
+    ) -> None:
+        self._teacher = teacher
+        self._sources = sources
+        self._stages = stages
+        self._batch_tokens = batch_tokens
+        self._seed = seed
+        self._orders: dict[tuple[str, int], list[int]] = {}
+
+    def pool(self, progress: Progress) -> Iterator[Batch]:
+        """The next batches, of lessons of similar length."""
+        rng = random.Random(f"{self._seed} {progress.pools}")
+        progress.pools += 1
+        stage = next((stage for stage in self._stages if progress.share < stage.until), self._stages[-1])
+        shares = [source.share * (stage.replies if source.replies else 1.0) for source in self._sources]
+        lessons: list[Lesson] = []
+        while len(lessons) < _POOL:
+            source = rng.choices(self._sources, shares)[0]
+            item = source.items[self._next(source, progress)]
+            lesson = self._teacher.lesson(item, rng, bare=stage.bare, asked=stage.asked_of_replies)
+            if lesson is not None:
+                lessons.append(lesson)
+        groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), self._batch_tokens)
+        rng.shuffle(groups)
+        return (collate(group) for group in groups)
+
+    def _next(self, source: Source, progress: Progress) -> int:
+        """Every item once, in a new order each time round."""
+        count = progress.drawn.get(source.name, 0)
+        progress.drawn[source.name] = count + 1
+        turn, place = divmod(count, len(source.items))
+        key = (source.name, turn)
+        if key not in self._orders:
+            self._orders.pop((source.name, turn - 1), None)
+            everything = range(len(source.items))
+            self._orders[key] = random.Random(f"{self._seed} {key}").sample(everything, len(everything))
+        return self._orders[key][place]
+
+
+def _groups(lessons: Sequence[Lesson], tokens: int) -> list[list[Lesson]]:
+    """Runs of lessons that fill a batch each, the longest last."""
+    groups: list[list[Lesson]] = [[]]
+    for lesson in lessons:
+        if groups[-1] and (len(groups[-1]) + 1) * lesson.length > tokens:
+            groups.append([])
+        groups[-1].append(lesson)
+    return groups

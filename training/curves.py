@@ -1,0 +1,32 @@
+"""The course of a training as a picture."""
+
+import json
+from pathlib import Path
+
+
+def draw(log: Path, picture: Path) -> None:
+    """Plot loss and held-out accuracy of a log against the tokens seen.
+
+    Args:
+        log: JSON lines with ``tokens`` and ``loss`` or ``accuracy``.
+        picture: where the PNG goes.
+    """
+    from matplotlib.figure import Figure
+
+    entries = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    losses = [entry for entry in entries if "loss" in entry]
+    above.plot([entry["tokens"] / 1e6 for entry in losses], [entry["loss"] for entry in losses], color="black")
+    above.set_ylabel("training loss")
+    checks = [entry for entry in entries if "accuracy" in entry]
+    for name in sorted({name for entry in checks for name in entry["accuracy"]}):
+        points = [(entry["tokens"] / 1e6, float(entry["accuracy"][name].split()[0])) for entry in checks]
+        below.plot(*zip(*points, strict=True), label=name, marker=".", linewidth=1)
+    below.set_ylabel("held-out accuracy")
+    below.set_xlabel("million tokens")
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+    if checks:
+        below.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.savefig(picture, dpi=110)

@@ -1,0 +1,179 @@
+"""Readers of the public data sets in the folder given by ``--data``.
+
+Some categories, labels and whole sets are left out of all training (``HELD_OUT``): what the model does on them is what
+it does on domains it has never seen.
+"""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qwen_allinone.tools.sentences import split_sentences
+from training.sources import Item, Source
+
+_INTENTS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "intents.yaml").read_text(encoding="utf-8"))
+_DEFAULT_INTENTS = tuple(_INTENTS)
+_SLICES = 100
+
+HELD_OUT: dict[str, tuple[str, frozenset[str]]] = {
+    "sentiment/zh_shopping": ("cat", frozenset({"蒙牛", "热水器"})),
+    "sentiment/zh_products4": ("cat", frozenset({"notebook"})),
+    "sentiment/en_sst2": ("split", frozenset({"dev"})),
+    "intent/en_clinc150": (
+        "label",
+        frozenset(
+            {"alarm", "book_hotel", "calories", "change_language", "damaged_card", "directions", "exchange_rate"}
+            | {"insurance", "lost_luggage", "oil_change_when", "play_music", "recipe", "report_fraud", "roll_dice"}
+            | {"schedule_meeting", "shopping_list", "spelling", "taxes", "tire_pressure", "vaccines", "oos"}
+        ),
+    ),
+    "intent/en_snips": ("label", frozenset({"AddToPlaylist"})),
+    "intent/zh_smp2017": ("label", frozenset({"weather", "train", "message", "music", "health", "translation"})),
+}
+"""File to the column and the values of it that are never trained on. Never read at all: ``zh_eprstmt``,
+``en_banking77``, ``zh_crosswoz_user``, ``zh_chatterbot``, ``zh_csl_title_dev``, ``zh_xquad`` and ``zh_bustm_pairs``."""
+
+
+def public(data: Path) -> list[Source]:
+    """The data sets of a folder; those that are not there are left out."""
+    plan: list[tuple[str, float, str, Callable[[list[dict[str, Any]]], Iterator[Item]]]] = [
+        ("shopping", 0.14, "sentiment/zh_shopping", _reviews),
+        ("products", 0.03, "sentiment/zh_products4", _reviews),
+        ("finance", 0.01, "sentiment/zh_finance_seed", _posts),
+        ("sst2", 0.07, "sentiment/en_sst2", _reviews),
+        ("weibo", 0.03, "sentiment/zh_weibo_ewect", _posts),
+        ("clinc", 0.04, "intent/en_clinc150", _intents),
+        ("snips", 0.015, "intent/en_snips", _commands),
+        ("smp", 0.02, "intent/zh_smp2017", _intents),
+        ("queries", 0.05, "retrieval/zh_qbqtc", _queries),
+        ("dialogues", 0.01, "chat/zh_kdconv", _openings),
+        ("abstracts", 0.02, "summary/zh_csl", _abstracts),
+        ("reading_zh", 0.02, "retrieval/zh_cmrc2018", _readings),
+        ("reading_en", 0.02, "retrieval/en_xquad", _readings),
+    ]
+    sources = []
+    for name, share, file, reader in plan:
+        path = data / f"{file}.jsonl.gz"
+        if path.is_file():
+            column, values = HELD_OUT.get(file, ("", frozenset()))
+            rows = [row for row in _without_test_rows(rows_of(path)) if row.get(column) not in values]
+            sources.append(Source(name, share, [replace(item, source=name) for item in reader(rows)]))
+    return sources
+
+
+def _reviews(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    for row in rows:
+        yield Item(natural(row["text"]), "", routes=("sentiment",), mood=row["label"])
+
+
+def _posts(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    for row in rows:
+        yield Item(row["text"], "", mood=row["label"])
+
+
+def _intents(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    labels = sorted({row["label"] for row in rows})
+    for row in rows:
+        routes = ("chat",) if row["label"] == "chat" else ()
+        yield _intent(row, labels, routes)
+
+
+def _commands(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    labels = sorted({row["label"] for row in rows})
+    for row in rows:
+        yield _intent(row, labels, () if "?" in row["text"] else ("intent",))
+
+
+def _intent(row: dict[str, Any], labels: Sequence[str], routes: tuple[str, ...]) -> Item:
+    return Item(
+        row["text"],
+        "",
+        routes=routes,
+        intent=_spoken(row["label"]),
+        intents=[_spoken(label) for label in labels],
+        default_intent=_default_intent(row["label"]),
+    )
+
+
+@cache
+def _default_intent(label: str) -> int | None:
+    return next((index for index, name in enumerate(_DEFAULT_INTENTS) if label in _INTENTS[name]), None)
+
+
+def _spoken(label: str) -> str:
+    """``card_arrival`` and ``PlayMusic`` as words."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", label).lower()
+
+
+def _openings(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    for row in rows:
+        yield Item(row["dialogue"][0], "", routes=("chat",))
+
+
+def _queries(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    """The title of a page, and the query that found it among other queries."""
+    found = [row for row in rows if row["label"] != "0"]
+    for index, row in enumerate(found):
+        others = [other["text"] for other in found[index % _SLICES :: _SLICES]]
+        yield Item(row["title"], "", intent=row["text"], intents=others)
+
+
+def _abstracts(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    for row in rows[:4000]:
+        text, title = row["text"], row["summary"]
+        sentences = split_sentences(text)
+        if not 2 <= len(sentences) <= 8 or len(text) > 300:
+            continue
+        shared = [_bigram_share(title, sentence) for sentence in sentences]
+        best = max(shared)
+        marked = [(sentence, share == best) for sentence, share in zip(sentences, shared, strict=True)]
+        yield Item(text, "", routes=("summary",), sentences=marked, spans=_spans(text, title))
+
+
+def _spans(text: str, title: str) -> list[tuple[str, bool]]:
+    import rjieba
+
+    words = {word for word in rjieba.cut(text) if len(word) > 1}
+    return [(word, word in title) for word in sorted(words)]
+
+
+def _readings(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    contexts = {row["context"] for row in rows}
+    for context in sorted(contexts):
+        sentences = split_sentences(context)
+        yield Item("".join(sentences[: 2 + len(context) % 3]), "", routes=("summary",))
+    for row in rows:
+        sentences = split_sentences(row["context"])
+        answer = row["answers"][0]
+        marked = [(sentence, answer in sentence) for sentence in sentences]
+        if sum(hit for _, hit in marked) == 1:
+            yield Item(row["question"], "", routes=("chat",), mood="neutral", grade=0, sentences=marked)
+
+
+def _bigram_share(title: str, sentence: str) -> float:
+    pairs = {title[index : index + 2] for index in range(len(title) - 1)}
+    return sum(pair in sentence for pair in pairs) / max(1, len(pairs))
+
+
+def natural(text: str) -> str:
+    """Undo the tokenisation of a corpus: ``it 's fine , really .`` becomes plain text again."""
+    text = re.sub(r"\s+('(?:s|t|re|ve|ll|d|m)\b|n't\b)", r"\1", text)
+    return re.sub(r"\s+([,.!?;:])", r"\1", text)
+
+
+def _without_test_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave the test split out, unless the set is nothing else."""
+    return [row for row in rows if row.get("split") != "test"] or rows
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    """Every row of a gzipped JSON Lines file."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

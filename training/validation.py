@@ -1,0 +1,44 @@
+"""How well a model in training decides the rows that were held out."""
+
+from collections.abc import Sequence
+
+from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.questions import Choice, Question
+from qwen_allinone.model.shared import SharedQwen
+from qwen_allinone.router.question import route_question
+from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.tools.sentiment import by_polarity, mood_question
+from training.sources import Item
+
+_INTENT = PromptFile.load("qwen_allinone.tools", "intent")
+_MOST = 100
+"""Rows of each task and source."""
+
+
+def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
+    """Share decided rightly: route of the inputs, mood of everything with a mood, intent among six candidates."""
+    qwen.model.eval()  # type: ignore[no-untyped-call]
+    qwen.forget()
+    tallies: dict[str, list[bool]] = {}
+    for item in held:
+        for task, question, right in _asked(item):
+            hits = tallies.setdefault(f"{task} {item.source} {item.language}", [])
+            if len(hits) < _MOST:
+                decision = qwen.decide(item.text, {task: question})[task]
+                hits.append((by_polarity(decision).option if task == "mood" else decision.option) in right)
+    return {
+        name: f"{sum(hits) / len(hits):.3f} of {len(hits)}" for name, hits in sorted(tallies.items()) if len(hits) > 9
+    }
+
+
+def _asked(item: Item) -> list[tuple[str, Question, tuple[str, ...]]]:
+    asked: list[tuple[str, Question, tuple[str, ...]]] = []
+    if item.source == "inputs":
+        asked.append(("route", route_question(shipped_routes(), item.language), item.routes))
+    if item.mood in ("positive", "negative") and item.source != "inputs":
+        asked.append(("mood", mood_question(item.language), (item.mood,)))
+    if item.intent is not None:
+        labels = sorted({item.intent, *[label for label in item.intents if label != item.intent][:5]})
+        question = Choice(instructions=_INTENT.render(item.language, "instructions"), criteria=dict.fromkeys(labels))
+        asked.append(("intent", question, (item.intent,)))
+    return asked
