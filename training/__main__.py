@@ -102,8 +102,8 @@ def _sources(data: Path | None, *, seed: int) -> tuple[list[Source], list[Item]]
     """What is trained on, and what validates: shares of the written and of the public texts."""
     examples, held = hold_out(written(), _VALIDATION_SHARE)
     sets, public_held = hold_out(public(data) if data else [], _PUBLIC_VALIDATION_SHARE)
-    sources = _without_evaluation_rows([*examples, *grammar.drawn(seed=seed), *sets])
-    return [*sources, topics(sources, seed=seed)], [*held, *public_held]
+    sources = [*examples, *grammar.drawn(seed=seed), *sets]
+    return _without_evaluation_rows([*sources, topics(sources, seed=seed)]), [*held, *public_held]
 
 
 def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int) -> SharedQwen:
