@@ -74,7 +74,7 @@ def main(
     say({"rows": {source.name: len(source.items) for source in sources}, "held out": len(held)})
 
     qwen = _taken_up(folder) if resume else _started(shape, sources, folder, seed=seed)
-    qwen.model.to(device)
+    cast(torch.nn.Module, qwen.model).to(device)
     replies = [item for source in sources for item in source.items if item.reply is not None]
     teacher = Teacher(qwen.chat, replies, text_tokens=_TEXT_TOKENS)
     curriculum = Curriculum(teacher, sources, stages=CURRICULUM, batch_tokens=shape.batch, seed=seed)
@@ -125,7 +125,8 @@ def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int)
 def _taken_up(folder: Path) -> SharedQwen:
     """The model of a training that was interrupted, in full precision; its weights are still those of the last save."""
     found = loading.load(loading.resolve(str(folder)), device="cpu")
-    return SharedQwen(found.model.float(), found.tokenizer, name="in training", capabilities=_CAPABILITIES)
+    model = cast(torch.nn.Module, found.model).float()
+    return SharedQwen(cast(Qwen2ForCausalLM, model), found.tokenizer, name="in training", capabilities=_CAPABILITIES)
 
 
 def _save(qwen: SharedQwen, folder: Path) -> None:

@@ -80,11 +80,12 @@ def learn(
 def _loss(
     bags: Sequence[_Bag], tokens: torch.Tensor, kinds: torch.Tensor, bias: torch.Tensor, rng: random.Random
 ) -> torch.Tensor:
+    tokens = normalize(tokens, dim=1)  # the network does the same before it reads them
     means = _means([bag.tokens for bag in bags], tokens, rng)
     answers = torch.tensor([bag.answers for bag in bags])
     known = ~answers.isnan()
     scores = means @ kinds.T * 4 + bias
-    loss = binary_cross_entropy_with_logits(scores[known], answers[known])
+    loss = binary_cross_entropy_with_logits(scores[known], answers[known]) if known.any() else scores.sum() * 0
     paired = [index for index, bag in enumerate(bags) if bag.partner]
     if len(paired) > 1:
         labels = sorted({bags[index].partner for index in paired})

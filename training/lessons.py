@@ -272,7 +272,7 @@ def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Qu
     labels = [str(item.intent), *rng.sample(others, min(len(others), rng.choice(_OTHER_INTENTS)))]
     rng.shuffle(labels)
     told = item.meanings if rng.random() < 0.3 else {}
-    criteria = {label: told.get(label) for label in labels}
+    criteria: dict[str, Any] = {label: told.get(label) for label in labels}
     asked: list[tuple[Question, Answer]] = [
         (Choice(instructions=instructions, criteria=criteria), {str(item.intent): 1.0})
     ]

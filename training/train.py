@@ -21,7 +21,6 @@ _CHECK_EVERY = 0.04
 _GOLD_WEIGHT = 0.1
 _REPLY_WEIGHT = 1.5
 _DROPOUT = 0.1
-_CARRIED = 1.0
 _STATE, _PROGRESS = "state.safetensors", "progress.json"
 
 
@@ -70,24 +69,8 @@ def new_model(size: Size, embeddings: torch.Tensor, *, stop: int, pad: int) -> Q
     )
     model = Qwen2ForCausalLM(config)
     with torch.no_grad():
-        directions = torch.linalg.svd(embeddings, full_matrices=False).Vh
-        model.model.embed_tokens.weight[: len(embeddings)] = embeddings @ directions.T * (0.04 * size.width**0.5)
-        _carry_means(model.model.layers[0].self_attn)
+        model.model.embed_tokens.weight[: len(embeddings)] = embeddings * (0.04 * size.width**0.5)
     return model
-
-
-def _carry_means(attention: torch.nn.Module) -> None:
-    """Let the first layer start by adding the mean of what was read, in the directions in which vectors differ most.
-
-    Since the output is tied to the same vectors, words that keep company with the text are likely answers at once.
-    """
-    value, output = attention.v_proj.weight, attention.o_proj.weight
-    carried, heads = value.shape[0], output.shape[1] // value.shape[0]
-    width = attention.head_dim
-    value += torch.eye(carried, value.shape[1])
-    for head in range(output.shape[1] // width):
-        start = head // heads * width
-        output[start : start + width, head * width : (head + 1) * width] += torch.eye(width) * _CARRIED / heads
 
 
 class Training:
@@ -199,7 +182,7 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
         attention_mask=batch.mask,
         use_cache=False,
     ).last_hidden_state
-    places, place_of = batch.where.unique(return_inverse=True)  # leaves share the place of their first token
+    places, place_of = torch.unique(batch.where, return_inverse=True)  # leaves share the place of their first token
     logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places])
     normalizers = logits.logsumexp(1)
     costs = normalizers[place_of] - logits[place_of, batch.tokens]

@@ -26,16 +26,17 @@ def fresh(shared: SharedQwen, **options) -> SharedQwen:
 
 
 def brute_force(qwen: SharedQwen, text: str, question, language: str, history=()) -> dict[str, float]:
-    """Probabilities from one whole forward pass per option."""
+    """Probabilities from one whole forward pass per option; the options of a choice are listed sorted."""
     persona, user = laid_out(text)
-    rendered = render_question(question, language)
+    named = list(question.criteria) if question.type == "choice" else []
+    rendered = render_question(question, language, order=sorted(range(len(named)), key=named.__getitem__) or None)
     before = qwen.chat.turns([persona, *history, user, Message("system", rendered.text)]) + qwen.chat.opening()
     logs = {
         option: likelihood(qwen.model, before, [*qwen.chat.encode(words), qwen.chat.end_of_turn])
         for option, words in rendered.options.items()
     }
     total = sum(math.exp(log) for log in logs.values())
-    return {option: math.exp(log) / total for option, log in logs.items()}
+    return {option: math.exp(logs[option]) / total for option in named or logs}
 
 
 def close(probabilities, expected) -> bool:
@@ -184,24 +185,39 @@ def test_many_questions_may_exceed_the_window_together(qwen):
 # Calibration
 
 
-def test_all_rotations_make_the_order_of_options_irrelevant(any_qwen):
-    """Averaged over a full set of rotations, rotating the options changes no probability."""
-    calibration = Calibration(permutations=3)
-    results = []
-    for labels in rotations(list(MOOD.criteria)):
-        decision = any_qwen.decide(TEXT, {"mood": reordered(MOOD, labels)}, calibration=calibration)["mood"]
-        assert list(decision.probabilities) == labels
-        results.append({label: decision.probabilities[label] for label in MOOD.criteria})
-    assert all(close(result, results[0]) for result in results)
+def test_the_order_in_which_options_are_given_decides_nothing(any_qwen):
+    """Every permutation of the options gives the same probabilities, in the order of the caller."""
+    expected = any_qwen.decide(TEXT, {"mood": MOOD})["mood"].probabilities
+    for labels in permutations(MOOD.criteria):
+        decision = any_qwen.decide(TEXT, {"mood": reordered(MOOD, labels)})["mood"]
+        assert close(decision.probabilities, {label: expected[label] for label in labels})
+        logs = any_qwen.likelihoods(TEXT, {"mood": reordered(MOOD, labels)})["mood"]
+        assert logs == pytest.approx(any_qwen.likelihoods(TEXT, {"mood": MOOD})["mood"], abs=1e-4)
+
+
+def test_options_can_be_listed_as_given(any_qwen):
+    """The other order is on request, and then it matters; averaged over all rotations, it no longer does."""
+    orders = rotations(list(MOOD.criteria))
+
+    def probabilities(calibration):
+        asked = [{"mood": reordered(MOOD, order)} for order in orders]
+        found = [any_qwen.decide(TEXT, each, calibration=calibration)["mood"].probabilities for each in asked]
+        return [{label: each[label] for label in MOOD.criteria} for each in found]
+
+    as_given = probabilities(Calibration(order="given"))
+    assert not any(close(each, as_given[0]) for each in as_given[1:])
+    averaged = probabilities(Calibration(order="given", permutations=3))
+    assert all(close(each, averaged[0]) for each in averaged)
 
 
 def test_permutations_are_an_average_of_probabilities(any_qwen):
     """Two permutations are the mean of the list as given and the list rotated by one."""
-    labels = list(MOOD.criteria)
+    labels, given = list(MOOD.criteria), Calibration(order="given")
     singles = [
-        any_qwen.decide(TEXT, {"mood": reordered(MOOD, order)})["mood"].probabilities for order in rotations(labels)[:2]
+        any_qwen.decide(TEXT, {"mood": reordered(MOOD, order)}, calibration=given)["mood"].probabilities
+        for order in rotations(labels)[:2]
     ]
-    both = any_qwen.decide(TEXT, {"mood": MOOD}, calibration=Calibration(permutations=2))["mood"]
+    both = any_qwen.decide(TEXT, {"mood": MOOD}, calibration=Calibration(order="given", permutations=2))["mood"]
     assert close(both.probabilities, {label: sum(single[label] for single in singles) / 2 for label in labels})
 
 

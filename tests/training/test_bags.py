@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
-from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.chatml import ChatML
+from qwen_allinone.model.loading import bundled_folder
 from training import bags
 from training.sources import Item, Source
 
@@ -16,34 +18,41 @@ def sources() -> list[Source]:
     return [Source("a", 0.5, moods), Source("b", 0.5, labelled)]
 
 
-def _mean(vectors: np.ndarray, qwen: SharedQwen, text: str) -> np.ndarray:
-    mean = vectors[qwen.chat.encode(text)].mean(axis=0)
+@pytest.fixture(scope="module")
+def chat() -> ChatML:
+    """Of a tokenizer that knows words."""
+    return ChatML(AutoTokenizer.from_pretrained(bundled_folder()))
+
+
+def _mean(vectors: np.ndarray, chat: ChatML, text: str) -> np.ndarray:
+    mean = vectors[chat.encode(text)].mean(axis=0)
     return np.asarray(mean / np.linalg.norm(mean))
 
 
-def test_texts_come_near_their_labels(qwen: SharedQwen, sources: list[Source]) -> None:
+def test_texts_come_near_their_labels(chat: ChatML, sources: list[Source]) -> None:
     """Vectors keep unit length, and the mean of a text's tokens is nearer to its own label than to any other."""
-    vectors = bags.learn(np.zeros((len(qwen.tokenizer), 32), np.float32), qwen.chat, sources, steps=200, seed=0)
+    vectors = bags.learn(np.zeros((_VOCABULARY, 32), np.float32), chat, sources, steps=200, seed=0)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     for noun, label in _LABELS:
         near = {
-            other: float(_mean(vectors, qwen, f"my {noun} now") @ _mean(vectors, qwen, other)) for _, other in _LABELS
+            other: float(_mean(vectors, chat, f"my {noun} now") @ _mean(vectors, chat, other)) for _, other in _LABELS
         }
         assert max(near, key=near.__getitem__) == label
 
 
-def test_moods_come_apart(qwen: SharedQwen, sources: list[Source]) -> None:
+def test_moods_come_apart(chat: ChatML, sources: list[Source]) -> None:
     """Texts of opposite mood lie further apart than before."""
 
     def likeness(steps: int) -> float:
-        start = np.zeros((len(qwen.tokenizer), 32), np.float32)
-        vectors = bags.learn(start, qwen.chat, sources, steps=steps, seed=0)
-        good, bad = ([_mean(vectors, qwen, f"{word} chair") for word, its in _WORDS if its == mood] for mood in _MOODS)
+        start = np.zeros((_VOCABULARY, 32), np.float32)
+        vectors = bags.learn(start, chat, sources, steps=steps, seed=0)
+        good, bad = ([_mean(vectors, chat, f"{word} chair") for word, its in _WORDS if its == mood] for mood in _MOODS)
         return float(np.mean([one @ other for one in good for other in bad]))
 
     assert likeness(200) < likeness(0) - 0.2
 
 
+_VOCABULARY = 14_000
 _MOODS = ("positive", "negative")
 _WORDS = (("lovely", "positive"), ("great", "positive"), ("awful", "negative"), ("broken", "negative"))
 _NOUNS = ("room", "film", "meal", "phone")

@@ -13,7 +13,13 @@ ROOT = Path(__file__).parents[2]
 def test_the_command_writes_a_model_that_loads_and_decides(tmp_path: Path) -> None:
     """Tokenizer, weights and capabilities come out in the form in which they ship; nothing else is needed."""
     command = [sys.executable, "-m", "training", "--size", "tiny", "--tokens", "4000", "--threads", "1"]
-    ran = subprocess.run([*command, "--out", str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [*command, "--run", str(tmp_path / "run"), "--out", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert ran.returncode == 0, ran.stderr
     qwen = SharedQwen.load(str(tmp_path))
     assert type(qwen.tokenizer).__name__.startswith("Qwen2Tokenizer")
