@@ -2,7 +2,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || command -v pyth
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test check bench
+.PHONY: demo test check bench bench-accuracy
 
 demo: .venv/installed
 	$(BIN)/qwen-allinone demo
@@ -17,6 +17,9 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.decisions
+
+bench-accuracy: .venv/installed-dev
+	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

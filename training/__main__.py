@@ -55,6 +55,10 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Where the model goes; by default into the package.")] = None,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "small",
     tokens: Annotated[int | None, typer.Option(help="To train on, instead of the size's own number.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate, instead of the size's own.")] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Begin with the tokenizer and the weights in this folder instead of new ones.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads for torch.")] = 2,
     resume: Annotated[bool, typer.Option(help="Continue the training that the run folder holds.")] = False,
@@ -73,13 +77,16 @@ def main(
     sources, held = _sources(data, seed=seed)
     say({"rows": {source.name: len(source.items) for source in sources}, "held out": len(held)})
 
-    qwen = _taken_up(folder) if resume else _started(shape, sources, folder, seed=seed)
+    if start is not None and not resume:
+        for name in _MODEL_FILES:
+            shutil.copy(start / name, folder / name)
+    qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
     replies = [item for source in sources for item in source.items if item.reply is not None]
     teacher = Teacher(qwen.chat, replies, text_tokens=_TEXT_TOKENS)
     curriculum = Curriculum(teacher, sources, stages=CURRICULUM, batch_tokens=shape.batch, seed=seed)
     training = Training(
-        cast(Qwen2ForCausalLM, qwen.model), tokens=tokens or shape.tokens, learning_rate=shape.learning_rate
+        cast(Qwen2ForCausalLM, qwen.model), tokens=tokens or shape.tokens, learning_rate=rate or shape.learning_rate
     )
     if resume:
         training.take_up(folder)
@@ -122,8 +129,8 @@ def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int)
     return SharedQwen(model, words, name="in training", capabilities=_CAPABILITIES)
 
 
-def _taken_up(folder: Path) -> SharedQwen:
-    """The model of a training that was interrupted, in full precision; its weights are still those of the last save."""
+def _loaded(folder: Path) -> SharedQwen:
+    """A model that was trained before, in full precision."""
     found = loading.load(loading.resolve(str(folder)), device="cpu")
     model = cast(torch.nn.Module, found.model).float()
     return SharedQwen(cast(Qwen2ForCausalLM, model), found.tokenizer, name="in training", capabilities=_CAPABILITIES)

@@ -316,10 +316,10 @@ class SharedQwen:
         """Scores of the options for a content-free text, computed once per question and kept for the latest ones."""
         keys = [(question.text, tuple(question.options.items()), language, layout) for question in questions]
         with self._lock:
-            new = [each for key, each in zip(keys, questions, strict=True) if key not in self._priors]
+            new = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._priors}
             if new:
-                logs = self._score(_CONTENT_FREE, new, layout=layout, language=language)
-                self._priors |= zip((key for key in keys if key not in self._priors), logs, strict=True)
+                logs = self._score(_CONTENT_FREE, list(new.values()), layout=layout, language=language)
+                self._priors |= zip(new, logs, strict=True)
             found = [self._priors[key] for key in keys]
             while len(self._priors) > _MOST_PRIORS:
                 del self._priors[next(iter(self._priors))]

@@ -248,6 +248,13 @@ def test_a_content_free_text_with_the_prior_is_undecided(any_qwen):
         assert close(decision.probabilities, dict.fromkeys(decision.probabilities, 1 / len(decision.probabilities)))
 
 
+def test_the_same_question_twice_has_one_prior(qwen):
+    """Two names for one question, its options in another order, are answered alike."""
+    asked = {"one": MOOD, "two": reordered(MOOD, list(MOOD.criteria)[::-1])}
+    one, two = fresh(qwen).decide(TEXT, asked, calibration=Calibration(prior=True)).values()
+    assert dict(one.probabilities) == pytest.approx(dict(two.probabilities), abs=1e-4)
+
+
 def test_the_prior_is_read_once_per_question(qwen):
     """The second decision with the same question reads the content-free text no more."""
     shared = fresh(qwen)

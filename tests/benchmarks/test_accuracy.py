@@ -1,0 +1,86 @@
+"""Figures say what they are worth, and the sets of the accuracy benchmark are sound."""
+
+from pathlib import Path
+
+import yaml
+
+from benchmarks.accuracy import sets
+from benchmarks.accuracy.chats import repeats
+from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
+from benchmarks.accuracy.result import Result
+from benchmarks.accuracy.stability import order_figure
+from benchmarks.accuracy.task import as_given, intent_task
+from qwen_allinone.eval import LabelledRow, Sample
+from qwen_allinone.eval.metrics import Proportion
+from qwen_allinone.model import Acceptance, Decision, SharedQwen
+
+ROOT = Path(__file__).parents[2]
+
+
+def _sample(right: str, probabilities: dict[str, float]) -> Sample:
+    row = LabelledRow(right, "text", (right,), "en")
+    return Sample(row, Decision.of(probabilities, Acceptance()))
+
+
+def test_a_figure_below_its_target_is_missed_and_listed() -> None:
+    """Each sense of a target is judged, and what is missed stands in the result by name."""
+    low = Figure.of("low", Proportion(4, 10), target=Target(0.5))
+    even = Figure.of("even", Proportion(5, 10), target=Target(0.5, "above"))
+    few = Figure.of("few", Proportion(1, 100), target=Target(0.02, "at most"))
+    free = Figure.of("free", Proportion(1, 2))
+    assert [low.met, even.met, few.met, free.met] == [False, False, True, None]
+    result = Result("m", {}, "command", {}, {"part": [low, even, few, free]})
+    assert result.to_json()["targets"] == {"met": 1, "missed": ["low", "even"]}
+
+
+def test_the_floor_of_an_accuracy_is_the_commonest_label() -> None:
+    """Three rows of four have the same label, so that is what needs no model."""
+    samples = [_sample(label, {"a": 0.6, "b": 0.4}) for label in "aaab"]
+    figure = accuracy_figure("all", samples)
+    assert (figure.value, figure.n) == (0.75, 4)
+    assert figure.floor is not None
+    assert (figure.floor.value, figure.floor.what) == (0.75, "always a")
+
+
+def test_a_run_of_three_tokens_three_times_is_a_repetition() -> None:
+    """Twice is not, nor are runs that overlap."""
+    assert repeats([1, 2, 3] * 3)
+    assert not repeats([1, 2, 3] * 2)
+    assert not repeats([7] * 8)
+    assert repeats([7] * 9)
+
+
+def test_sorted_options_make_their_order_irrelevant(qwen: SharedQwen) -> None:
+    """As the toolkit asks, no answer of any model changes with the order; with the order as given, some do."""
+    task = intent_task(qwen, sets.intents()[:12])
+    assert order_figure(qwen, task, task.calibration, "sorted", None).value == 0
+    given = order_figure(qwen, task, as_given(task.calibration), "given", None)
+    assert given.value is not None
+    assert given.value > 0
+
+
+def test_the_written_sets_are_sound() -> None:
+    """Every right answer is among the candidates, no text stands twice, and yes is as common as no."""
+    intents, yes_no = sets.records("intents"), sets.records("yes_no")
+    assert all(row["label"] in row["candidates"] and len(set(row["candidates"])) == 6 for row in intents)
+    for name in ("intents", "yes_no", "chats", "custom_routes"):
+        texts = [(row["text"], row.get("question")) for row in sets.records(name)]
+        assert len(set(texts)) == len(texts)
+    assert 0.4 < sum(row["label"] == "yes" for row in yes_no) / len(yes_no) < 0.6
+
+
+def test_no_paraphrase_of_the_benchmark_is_trained_on() -> None:
+    """Wordings are judged that the training does not use."""
+    trained = (ROOT / "training" / "paraphrases.yaml").read_text(encoding="utf-8")
+    wordings = [
+        words for language in sets.content("paraphrases").values() for each in language.values() for words in each
+    ]
+    assert len(wordings) >= 36
+    assert not [words for words in wordings if words in trained]
+
+
+def test_user_routes_are_described_and_all_asked_for() -> None:
+    """Every route of the set has a description and rows, and no row asks for any other."""
+    asked = {row["label"] for row in sets.records("custom_routes")}
+    described = yaml.safe_load((sets.FOLDER / "custom_routes.yaml").read_text(encoding="utf-8"))
+    assert asked == set(described)
