@@ -7,6 +7,7 @@ is held from one session to the next. Opening costs about 30 ms, with 5,000 rows
 
 import hashlib
 import sqlite3
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -35,6 +36,12 @@ UPDATE embeddings_queue SET metadata = NULL WHERE metadata IS NOT NULL AND EXIST
     SELECT 1 FROM embeddings_queue AS later WHERE later.operation = 3 AND later.topic = embeddings_queue.topic
     AND later.id = embeddings_queue.id AND later.seq_id > embeddings_queue.seq_id)
 """
+
+
+_INDEX_HEADER = struct.Struct("<iQQQQ")
+"""How ``header.bin`` of hnswlib begins: version, offset, places, rows, bytes of a place."""
+_LENGTH = 4
+"""Bytes of a place in ``length.bin``."""
 
 
 @dataclass(frozen=True)
@@ -298,10 +305,23 @@ class Store:
             with connection:
                 connection.execute(_BLANK_DELETED)
             connection.execute("VACUUM")
+        for header in self.home.glob("*/header.bin"):
+            _blank_unused(header)
 
     def _unusable(self, reason: str) -> StoreError:
         line = " ".join(reason.split())
         return StoreError(f"data folder {self.home} cannot be used: {line}; name a folder that can be written")
+
+
+def _blank_unused(header: Path) -> None:
+    """Overwrite the places of a vector index that no row has taken; what stood in memory there was saved with them."""
+    _, _, places, rows, width = _INDEX_HEADER.unpack_from(header.read_bytes())
+    for name, size in (("data_level0.bin", width), ("length.bin", _LENGTH)):
+        path = header.with_name(name)
+        if path.is_file() and path.stat().st_size == places * size:
+            with path.open("r+b") as file:
+                file.seek(rows * size)
+                file.write(bytes((places - rows) * size))
 
 
 def _check_embedder(shelf: Shelf, embedder: Embedder) -> None:

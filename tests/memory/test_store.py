@@ -1,3 +1,4 @@
+import struct
 import subprocess
 import sys
 import threading
@@ -10,7 +11,7 @@ from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from qwen_allinone.errors import InputError, StoreBusyError, StoreError
 from qwen_allinone.memory.embedder import Embedder
-from qwen_allinone.memory.store import Row, Store
+from qwen_allinone.memory.store import Row, Store, _blank_unused
 
 EMBEDDER = Embedder(DeterministicFakeEmbedding(size=3), "three", 3)
 OTHER_PROCESS = """
@@ -210,3 +211,14 @@ def test_dot_env_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     write(Store("home"), [Row("a", "a")], [[1, 0, 0]])
     assert found(Store("home"), [1, 0, 0]) == ["a"]
+
+
+def test_places_of_an_index_that_no_row_has_are_blanked(tmp_path: Path):
+    """Rows stay as they are; whatever follows them in the files of the vector index is overwritten."""
+    header = tmp_path / "header.bin"
+    header.write_bytes(struct.pack("<iQQQQ", 1, 0, 4, 1, 8) + bytes(60))
+    (tmp_path / "data_level0.bin").write_bytes(b"live row" + b"a secret of some memory.")
+    (tmp_path / "length.bin").write_bytes(b"live" + b"secrets here")
+    _blank_unused(header)
+    assert (tmp_path / "data_level0.bin").read_bytes() == b"live row" + bytes(24)
+    assert (tmp_path / "length.bin").read_bytes() == b"live" + bytes(12)
