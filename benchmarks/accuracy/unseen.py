@@ -112,9 +112,9 @@ def route_rows() -> list[Labelled]:
 
 
 def _rows(sets: Mapping[str, Sequence[Labelled]], known: set[str]) -> dict[str, list[LabelledRow]]:
-    """Rows of each set, none of them with a text that is known."""
+    """Rows of each set that has any, none of them with a text that is known."""
     fresh = {what: [pair for pair in pairs if pair[0] not in known] for what, pairs in sets.items()}
-    return {what: held_out.rows(drawn(pairs, _MOODS)) for what, pairs in fresh.items()}
+    return {what: held_out.rows(drawn(pairs, _MOODS)) for what, pairs in fresh.items() if pairs}
 
 
 def _unseen_moods(data: Path) -> dict[str, list[Labelled]]:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import yaml
 
-from benchmarks.accuracy import sets
+from benchmarks.accuracy import sets, unseen
 from benchmarks.accuracy.chats import repeats
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
 from benchmarks.accuracy.result import Result
@@ -57,6 +57,12 @@ def test_sorted_options_make_their_order_irrelevant(qwen: SharedQwen) -> None:
     given = order_figure(qwen, task, as_given(task.calibration), "given", None)
     assert given.value is not None
     assert given.value > 0
+
+
+def test_a_data_set_without_rows_is_left_out() -> None:
+    """A split that a data folder lacks, or whose texts are all known, is no row of the result."""
+    found = unseen._rows({"full": [("new", "positive")], "empty": [], "known": [("old", "negative")]}, {"old"})
+    assert {what: [row.text for row in rows] for what, rows in found.items()} == {"full": ["new"]}
 
 
 def test_the_written_sets_are_sound() -> None:
