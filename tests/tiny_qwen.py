@@ -3,10 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import pytest
 import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
-from qwen_allinone.model import Choice, Message, SharedQwen
+from qwen_allinone.model import Choice, Message, Noul, Score, SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import render_question
@@ -63,7 +64,25 @@ MOODS = {
 }
 """What the trained tiny model decides about these texts, however the options are ordered."""
 
+TEXT = "会议拖了两个小时，毫无进展"
+ENGLISH = "The meeting took two hours and nothing was decided."
+QUESTIONS = {
+    "mood": Choice(instructions="Mood?", criteria={"positive": "glad", "positively thrilled": None, "sad": "low"}),
+    "urgency": Score(instructions="How urgent?", criteria=["not", "somewhat", "very"]),
+    "spam": Noul(instructions="Is it spam?"),
+}
+
 MOOD = Choice(instructions="这段文字的情绪是什么？", criteria={"积极": "高兴", "消极": "失望", "中性": None})
+
+
+def fresh(shared: SharedQwen, **options) -> SharedQwen:
+    """The same weights with an empty prefix cache of their own."""
+    return SharedQwen(shared.model, shared.tokenizer, **options)
+
+
+def close(probabilities, expected) -> bool:
+    """The same options in the same order, with equal probabilities."""
+    return list(probabilities) == list(expected) and dict(probabilities) == pytest.approx(dict(expected), abs=1e-4)
 
 
 def reordered(question: Choice, labels: Sequence[str]) -> Choice:

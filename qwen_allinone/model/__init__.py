@@ -3,17 +3,18 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from qwen_allinone.model.calibration import Calibration
     from qwen_allinone.model.capabilities import Capabilities
     from qwen_allinone.model.chat_model import ChatQwen
     from qwen_allinone.model.chatml import Message
     from qwen_allinone.model.decision import Acceptance, Decision
     from qwen_allinone.model.questions import Choice, Noul, NoulCriteria, Question, Score
-    from qwen_allinone.model.shared import Calibration, SharedQwen
+    from qwen_allinone.model.shared import SharedQwen
     from qwen_allinone.model.writer import Reply, ReplyStream, Writing
 
 _HOMES = {
     "Acceptance": "decision",
-    "Calibration": "shared",
+    "Calibration": "calibration",
     "Capabilities": "capabilities",
     "ChatQwen": "chat_model",
     "Choice": "questions",

@@ -1,14 +1,14 @@
 """The one model in memory: it reads a text once, decides any number of questions about it, and writes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import exp, isfinite
 from threading import Lock, RLock
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import TYPE_CHECKING, Unpack
 
-from qwen_allinone.errors import EmptyTextError, QuestionError, RunError, TextTooLongError
+from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
 from qwen_allinone.model import loading
 from qwen_allinone.model.branches import Branch
+from qwen_allinone.model.calibration import Calibration, without_prior
 from qwen_allinone.model.capabilities import Capabilities, Layout
 from qwen_allinone.model.chatml import ChatML, Message
 from qwen_allinone.model.decision import Acceptance, Decision
@@ -29,25 +29,6 @@ _MOST_PRIORS = 512
 
 _loaded: dict[tuple[str, str], "SharedQwen"] = {}
 _loading = Lock()
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """Training-free corrections of a small model's bias towards labels and positions."""
-
-    prior: bool = False
-    """Divide by each option's probability for a content-free text (Zhao et al., 2021, arXiv:2102.09690)."""
-    permutations: int = 1
-    """Average over this many rotations of the option list, in the same pass."""
-    order: Literal["sorted", "given"] = "sorted"
-    """How the options of a choice are listed to the model: sorted, so that no decision depends on the order in which
-    the caller gave them, or as given."""
-    temperature: float = 1.0
-    """Divides the log-likelihoods; above 1 the probabilities are flatter."""
-
-    def __post_init__(self) -> None:
-        if self.permutations < 1 or not self.temperature > 0:
-            raise QuestionError("permutations must be at least 1 and the temperature positive")
 
 
 @dataclass(frozen=True)
@@ -168,21 +149,17 @@ class SharedQwen:
         """
         corrections = calibration or Calibration(prior=self.capabilities.prior)
         language = language_of(text)
-        rotated = {
-            name: [render_question(question, language, order=order) for order in _orders(question, corrections)]
+        rendered = {
+            name: [render_question(question, language, order=order) for order in corrections.orders(question)]
             for name, question in questions.items()
         }
-        every = [rendered for rotations in rotated.values() for rendered in rotations]
+        every = [each for orders in rendered.values() for each in orders]
         logs = iter(self._corrected(text, every, history, layout=layout, prior=corrections.prior))
         return {
             name: Decision.of(
-                _mean(
-                    _options(questions[name], rotations),
-                    [_softmax(each, next(logs), corrections) for each in rotations],
-                ),
-                acceptance,
+                corrections.probabilities(questions[name], orders, [next(logs) for _ in orders]), acceptance
             )
-            for name, rotations in rotated.items()
+            for name, orders in rendered.items()
         }
 
     def likelihoods(
@@ -211,7 +188,7 @@ class SharedQwen:
         """
         language, plain = language_of(text), Calibration()
         rendered = [
-            render_question(question, language, order=_orders(question, plain)[0]) for question in questions.values()
+            render_question(question, language, order=plain.orders(question)[0]) for question in questions.values()
         ]
         logs = self._score(text, rendered, history, layout=layout, packed=packed)
         return {
@@ -308,7 +285,7 @@ class SharedQwen:
         prior: bool,
     ) -> LeafScores:
         logs = self._score(text, questions, history, layout=layout)
-        return _divide(logs, self._prior(questions, language_of(text), layout)) if prior else logs
+        return without_prior(logs, self._prior(questions, language_of(text), layout)) if prior else logs
 
     def _prior(
         self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
@@ -331,43 +308,3 @@ def _with_system(messages: Sequence[Message], words: str) -> list[Message]:
     if messages and messages[0].role == "system":
         return [Message("system", f"{messages[0].content}\n\n{words}"), *messages[1:]]
     return [Message("system", words), *messages]
-
-
-def _orders(question: Question, calibration: Calibration) -> list[Sequence[int] | None]:
-    """Orders of the options; only the options of a choice are ever moved."""
-    if question.type != "choice":
-        return [None]
-    labels = list(question.criteria)
-    first = list(range(len(labels)))
-    if calibration.order == "sorted":
-        first.sort(key=labels.__getitem__)
-    return [first[start:] + first[:start] for start in range(min(calibration.permutations, len(labels)))]
-
-
-def _options(question: Question, rendered: Sequence[RenderedQuestion]) -> Iterable[str]:
-    """In the question's own order, however they were listed to the model."""
-    return question.criteria if question.type == "choice" else rendered[0].options
-
-
-def _mean(options: Iterable[str], distributions: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Average probabilities of the options."""
-    return {option: sum(each[option] for each in distributions) / len(distributions) for option in options}
-
-
-def _softmax(
-    question: RenderedQuestion, log_likelihoods: Sequence[float], calibration: Calibration
-) -> dict[str, float]:
-    scaled = [value / calibration.temperature for value in log_likelihoods]
-    if not all(map(isfinite, scaled)):
-        raise RunError(
-            "the model gave likelihoods that are no numbers; its weights are broken or overflow in this dtype"
-        )
-    weights = [exp(value - max(scaled)) for value in scaled]
-    return {option: weight / sum(weights) for option, weight in zip(question.options, weights, strict=True)}
-
-
-def _divide(logs: LeafScores, priors: Sequence[Sequence[float]]) -> LeafScores:
-    return tuple(
-        tuple(value - prior for value, prior in zip(log, before, strict=True))
-        for log, before in zip(logs, priors, strict=True)
-    )
