@@ -3,8 +3,7 @@
 import json
 import random
 import shutil
-from collections.abc import Container, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -12,8 +11,6 @@ import torch
 import typer
 from transformers import Qwen2ForCausalLM
 
-from qwen_allinone.eval.labelled_set import LabelledRow, LabelledSet
-from qwen_allinone.eval.overlap import overlapping
 from qwen_allinone.model import loading
 from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import ChatML
@@ -22,17 +19,16 @@ from qwen_allinone.model.shared import SharedQwen
 from training import bags, cooccurrence, curves, grammar, tokenizer
 from training.curriculum import CURRICULUM, Curriculum
 from training.examples import written
+from training.exclusions import unjudged
 from training.lessons import Teacher, prompt_words
-from training.public_sets import public
+from training.public_sets import VALIDATION_SHARE, public
 from training.sources import Item, Source, hold_out, texts_of
 from training.topics import topics
 from training.train import SIZES, Size, Training, kept, new_model
 from training.validation import accuracies
 
-_JUDGED = Path(__file__).parents[1] / "benchmarks" / "sets"
-"""Texts and labels that the accuracy benchmark asks about."""
 _VALIDATION_SHARE = 0.04
-_PUBLIC_VALIDATION_SHARE = 0.02
+"""Of the written texts."""
 _TEXT_TOKENS, _READ_TOKENS = 112, 160
 """The longest text of a lesson, and what the trained model declares to read at once."""
 _CAPABILITIES = Capabilities(layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS)
@@ -47,7 +43,10 @@ _MODEL_FILES = ("model.safetensors", "config.json", "generation_config.json", "c
 def main(
     *,
     data: Annotated[
-        Path | None, typer.Option(help="Folder of the public data sets; without it, the written examples only.")
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="Folder of the public data sets; without it, the written examples only."
+        ),
     ] = None,
     run: Annotated[
         Path | None, typer.Option(help="Where log, curves and checkpoints go; by default runs/SIZE.")
@@ -57,7 +56,12 @@ def main(
     tokens: Annotated[int | None, typer.Option(help="To train on, instead of the size's own number.")] = None,
     rate: Annotated[float | None, typer.Option(help="Highest learning rate, instead of the size's own.")] = None,
     start: Annotated[
-        Path | None, typer.Option(help="Begin with the tokenizer and the weights in this folder instead of new ones.")
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Begin with the tokenizer and the weights in this folder instead of new ones.",
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Threads for torch.")] = 2,
@@ -67,9 +71,7 @@ def main(
     """Train tokenizer and model, and write them in the form in which they ship."""
     torch.set_num_threads(threads)
     folder = run or Path("runs") / size
-    if kept(folder) is not resume:
-        hint = "--resume continues it; or choose another --run" if kept(folder) else "there is nothing to resume"
-        raise typer.BadParameter(f"{folder}: {'holds a training' if kept(folder) else 'no training'}; {hint}")
+    _check(folder, size=size, start=start, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.jsonl"
     say = _log(log)
@@ -77,9 +79,8 @@ def main(
     sources, held = _sources(data, seed=seed)
     say({"rows": {source.name: len(source.items) for source in sources}, "held out": len(held)})
 
-    if start is not None and not resume:
-        for name in _MODEL_FILES:
-            shutil.copy(start / name, folder / name)
+    if start is not None:
+        _copy(start, folder)
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
     replies = [item for source in sources for item in source.items if item.reply is not None]
@@ -99,18 +100,36 @@ def main(
 
     training.run(curriculum, log=say, check=check)
     check()
-    target = out or bundled_folder()
+    _copy(folder, out or bundled_folder())
+
+
+def _check(folder: Path, *, size: str, start: Path | None, resume: bool) -> None:
+    """Refuse what cannot be meant before anything is written."""
+    if size not in SIZES:
+        raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
+    if kept(folder) and not resume:
+        raise typer.BadParameter(f"{folder} holds a training; --resume continues it, or choose another --run")
+    if resume and not kept(folder):
+        raise typer.BadParameter(f"{folder} holds no training that could be resumed")
+    if resume and start is not None:
+        raise typer.BadParameter("a training that is resumed has its own weights; leave --start out")
+    missing = [name for name in _MODEL_FILES if start is not None and not (start / name).is_file()]
+    if missing:
+        raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")
+
+
+def _copy(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in _MODEL_FILES:
-        shutil.copy(folder / name, target / name)
+        shutil.copy(source / name, target / name)
 
 
 def _sources(data: Path | None, *, seed: int) -> tuple[list[Source], list[Item]]:
     """What is trained on, and what validates: shares of the written and of the public texts."""
     examples, held = hold_out(written(), _VALIDATION_SHARE)
-    sets, public_held = hold_out(public(data) if data else [], _PUBLIC_VALIDATION_SHARE)
+    sets, public_held = hold_out(public(data) if data else [], VALIDATION_SHARE)
     sources = [*examples, *grammar.drawn(seed=seed), *sets]
-    return _without_evaluation_rows([*sources, topics(sources, seed=seed)]), [*held, *public_held]
+    return unjudged([*sources, topics(sources, seed=seed)]), [*held, *public_held]
 
 
 def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int) -> SharedQwen:
@@ -144,32 +163,7 @@ def _save(qwen: SharedQwen, folder: Path) -> None:
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _without_evaluation_rows(sources: Sequence[Source]) -> list[Source]:
-    """Drop every row that shares a run of words with an evaluation row, and every intent that is evaluated."""
-    judged = [json.loads(line) for path in sorted(_JUDGED.glob("*.jsonl")) for line in path.open(encoding="utf-8")]
-    rows = [row for name in ("sentiment", "routes") for row in LabelledSet.shipped(name).rows]
-    rows += [LabelledRow(row["text"], row["text"], (), row["language"]) for row in judged]
-    labels = {label.lower() for row in judged for label in row.get("candidates", ())}
-    kept_sources = []
-    for source in sources:
-        texts = [item.text for item in source.items]
-        replies = [item.reply or "" for item in source.items]
-        dropped = {overlap.index for column in (texts, replies) for overlap in overlapping(rows, column)}
-        items = [_without_labels(item, labels) for index, item in enumerate(source.items) if index not in dropped]
-        kept_sources.append(Source(source.name, source.share, [item for item in items if item is not None]))
-    return [source for source in kept_sources if source.items]
-
-
-def _without_labels(item: Item, labels: Container[str]) -> Item | None:
-    """The item without such candidates; None if one of them is its answer."""
-    if item.intent is None:
-        return item
-    if item.intent.lower() in labels:
-        return None
-    return replace(item, intents=[label for label in item.intents if label.lower() not in labels])
-
-
-def _log(path: Path) -> Any:
+def _log(path: Path) -> Callable[[dict[str, Any]], None]:
     def say(value: dict[str, Any]) -> None:
         line = json.dumps(value, ensure_ascii=False)
         print(line, flush=True)

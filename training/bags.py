@@ -105,10 +105,10 @@ def _means(texts: Sequence[Sequence[int]], tokens: torch.Tensor, rng: random.Ran
 
 def _draws(chat: ChatML, sources: Sequence[Source], rng: random.Random) -> Iterator[_Bag]:
     """Endless texts, each source by its share."""
-    stocks = [bags for source in sources if (bags := [bag for item in source.items if (bag := _bag(item, chat))])]
-    shares = [source.share for source in sources if any(_bag(item, chat) for item in source.items)]
+    stocks = [(source.share, [bag for item in source.items if (bag := _bag(item, chat))]) for source in sources]
+    shares, bags = zip(*(stock for stock in stocks if stock[1]), strict=True)
     while True:
-        yield rng.choice(rng.choices(stocks, shares)[0])
+        yield rng.choice(rng.choices(bags, shares)[0])
 
 
 def _bag(item: Item, chat: ChatML) -> _Bag | None:

@@ -21,6 +21,8 @@ from training.sources import Item, Source
 _INTENTS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "intents.yaml").read_text(encoding="utf-8"))
 _DEFAULT_INTENTS = tuple(_INTENTS)
 _SLICES = 100
+VALIDATION_SHARE = 0.02
+"""Share of the rows that is taken out for validation during training."""
 
 HELD_OUT: dict[str, tuple[str, frozenset[str]]] = {
     "sentiment/zh_shopping": ("cat", frozenset({"蒙牛", "热水器"})),
@@ -39,6 +41,17 @@ HELD_OUT: dict[str, tuple[str, frozenset[str]]] = {
 }
 """File to the column and the values of it that are never trained on. Never read at all: ``zh_eprstmt``,
 ``en_banking77``, ``zh_crosswoz_user``, ``zh_chatterbot``, ``zh_csl_title_dev``, ``zh_xquad`` and ``zh_bustm_pairs``."""
+
+SMP_WORDS = {
+    "weather": "天气", "train": "火车", "message": "短信", "music": "音乐", "health": "健康", "translation": "翻译"
+}  # fmt: skip
+"""The held-out labels of ``zh_smp2017`` as a Chinese user would write them."""
+
+
+def held_out_labels() -> set[str]:
+    """Every intent label that is held out, as words."""
+    values = [label for file, (_, labels) in HELD_OUT.items() if file.startswith("intent/") for label in labels]
+    return {*map(spoken, values), *SMP_WORDS.values()}
 
 
 def public(data: Path) -> list[Source]:
@@ -96,8 +109,8 @@ def _intent(row: dict[str, Any], labels: Sequence[str], routes: tuple[str, ...])
         row["text"],
         "",
         routes=routes,
-        intent=_spoken(row["label"]),
-        intents=[_spoken(label) for label in labels],
+        intent=spoken(row["label"]),
+        intents=[spoken(label) for label in labels],
         default_intent=_default_intent(row["label"]),
     )
 
@@ -107,7 +120,7 @@ def _default_intent(label: str) -> int | None:
     return next((index for index, name in enumerate(_DEFAULT_INTENTS) if label in _INTENTS[name]), None)
 
 
-def _spoken(label: str) -> str:
+def spoken(label: str) -> str:
     """``card_arrival`` and ``PlayMusic`` as words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", label).lower()
 

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch.nn.functional import cross_entropy, dropout
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -21,7 +22,7 @@ _CHECK_EVERY = 0.04
 _GOLD_WEIGHT = 0.1
 _REPLY_WEIGHT = 1.5
 _DROPOUT = 0.1
-_STATE, _PROGRESS = "state.safetensors", "progress.json"
+_STATE, _PROGRESS = "state.safetensors", "progress"
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 2, 2, 1, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
-    "small": Size(14000, 256, 512, 3, 4, 2, bag_steps=1200, tokens=30_000_000, learning_rate=1.6e-3, batch=3000),
+    "small": Size(14000, 256, 512, 3, 4, 2, bag_steps=1200, tokens=25_000_000, learning_rate=1.6e-3, batch=3000),
     "base": Size(16000, 384, 1024, 4, 6, 2, bag_steps=3000, tokens=400_000_000, learning_rate=1.2e-3, batch=12_000),
 }
 
@@ -130,14 +131,14 @@ class Training:
         return loss.item()
 
     def keep(self, folder: Path) -> None:
-        """Write all that is needed to continue: weights, their average, the optimizer and the progress."""
+        """Write all that is needed to continue, in one file: weights, their average, the optimizer and the progress."""
         tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"average.{name}": weight for name, weight in self._average.state_dict().items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
-        save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / f".{_STATE}")
+        progress = {_PROGRESS: json.dumps(asdict(self.progress))}
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / f".{_STATE}", progress)
         (folder / f".{_STATE}").replace(folder / _STATE)
-        (folder / _PROGRESS).write_text(json.dumps(asdict(self.progress)), encoding="utf-8")
 
     def take_up(self, folder: Path) -> None:
         """Continue from what was kept.
@@ -145,11 +146,12 @@ class Training:
         Raises:
             FileNotFoundError: nothing was kept there.
         """
-        progress = json.loads((folder / _PROGRESS).read_text(encoding="utf-8"))
         groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-        for name, tensor in load_file(folder / _STATE).items():
-            part, rest = name.split(".", 1)
-            groups[part][rest] = tensor
+        with safe_open(folder / _STATE, "pt") as state:
+            for name in state.keys():  # noqa: SIM118 - it is no mapping
+                part, rest = name.split(".", 1)
+                groups[part][rest] = state.get_tensor(name)
+            progress = json.loads(state.metadata()[_PROGRESS])
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
         states: dict[int, dict[str, torch.Tensor]] = {}
@@ -163,7 +165,7 @@ class Training:
 
 def kept(folder: Path) -> bool:
     """Whether the folder holds a training that can be continued."""
-    return (folder / _PROGRESS).is_file()
+    return (folder / _STATE).is_file()
 
 
 def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:

@@ -15,15 +15,13 @@ from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.tools import IntentTool
 from training.examples import written
-from training.public_sets import HELD_OUT, public
+from training.public_sets import HELD_OUT, SMP_WORDS, VALIDATION_SHARE, public, spoken
 from training.sources import Item, Source, hold_out
 
 _MOODS, _INTENTS, _ROUTES = 600, 400, 150
 """The most rows of a set."""
 _OTHERS = 5
 """Candidates besides the right one."""
-_VALIDATION_SHARE = 0.02
-"""Share of the public rows that the training takes out."""
 _SHOPPING = "mood, seen source, unseen rows: shopping"
 _MOOD_TARGETS = {
     "mood, seen source, unseen rows: sst2 dev": Target(0.81),
@@ -31,9 +29,6 @@ _MOOD_TARGETS = {
 }
 _UNSEEN_MOOD = 0.86
 _ROUTE = Target(0.90)
-_CHINESE_INTENTS = {
-    "weather": "天气", "train": "火车", "message": "短信", "music": "音乐", "health": "健康", "translation": "翻译"
-}  # fmt: skip
 
 
 def figures(qwen: SharedQwen, data: Path) -> list[Figure]:
@@ -43,7 +38,7 @@ def figures(qwen: SharedQwen, data: Path) -> list[Figure]:
 
 def mood_figures(qwen: SharedQwen, data: Path) -> list[Figure]:
     """Each set, and those together whose source the training never read."""
-    sources, held = hold_out(public(data), _VALIDATION_SHARE)
+    sources, held = hold_out(public(data), VALIDATION_SHARE)
     learnt = mood_rows([*sources, *written()])
     unseen = _rows(_unseen_moods(data), {text for text, _ in learnt})
     rows = {what: mood_task(qwen, part).samples(qwen) for what, part in unseen.items()}
@@ -128,20 +123,18 @@ def _unseen_moods(data: Path) -> dict[str, list[Labelled]]:
 
 
 def _seen_moods(data: Path, held: Sequence[Item]) -> dict[str, list[Labelled]]:
-    film = partial(held_out.labelled, data, "sentiment/en_sst2")
     return {
-        "mood, seen source, unseen rows: sst2 dev": film(split={"dev"}),
-        "mood, seen source, unseen rows: sst2 test": film(split={"test"}),
+        "mood, seen source, unseen rows: sst2 dev": held_out.labelled(data, "sentiment/en_sst2", split={"dev"}),
         _SHOPPING: mood_rows([Source("shopping", 1, [item for item in held if item.source == "shopping"])]),
     }
 
 
 def _unseen_intents(data: Path) -> dict[str, list[Labelled]]:
     clinc = HELD_OUT["intent/en_clinc150"][1] - {"oos"}
-    smp = held_out.labelled(data, "intent/zh_smp2017", label=set(_CHINESE_INTENTS))
+    smp = held_out.labelled(data, "intent/zh_smp2017", label=set(SMP_WORDS))
     return {
         "clinc150": _spoken(held_out.labelled(data, "intent/en_clinc150", label=clinc)),
-        "smp2017": [(text, _CHINESE_INTENTS[label]) for text, label in smp],
+        "smp2017": [(text, SMP_WORDS[label]) for text, label in smp],
         "banking77": _spoken(held_out.labelled(data, "intent/en_banking77")),
     }
 
@@ -163,5 +156,5 @@ def _clear_routes(data: Path) -> dict[tuple[str, str], list[str]]:
 
 
 def _spoken(pairs: Sequence[Labelled]) -> list[Labelled]:
-    """``card_arrival`` as words."""
-    return [(text, label.replace("_", " ").lower()) for text, label in pairs]
+    """With the labels as words."""
+    return [(text, spoken(label)) for text, label in pairs]

@@ -1,0 +1,57 @@
+"""Nothing that is judged is trained on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from qwen_allinone.eval import LabelledSet
+from training.exclusions import unjudged
+from training.public_sets import held_out_labels
+from training.sources import Item, Source
+
+SETS = Path(__file__).parents[2] / "benchmarks" / "sets"
+_FREE = Item("the barge drifted past the old mill", "free")
+
+
+def _judged(name: str) -> dict[str, object]:
+    row: dict[str, object] = json.loads((SETS / f"{name}.jsonl").read_text(encoding="utf-8").splitlines()[0])
+    return row
+
+
+def _left(item: Item) -> list[Item]:
+    (source,) = unjudged([Source("some", 0.5, [_FREE, item])])
+    assert (source.name, source.share, source.items[0]) == ("some", 0.5, _FREE)
+    return list(source.items[1:])
+
+
+@pytest.mark.parametrize("name", ["intents", "yes_no", "chats", "custom_routes"])
+def test_texts_of_the_benchmark_are_dropped(name: str) -> None:
+    """As a text or as a reply, whatever stands around them."""
+    text = str(_judged(name)["text"])
+    assert _left(Item(text.upper(), "some")) == []
+    assert _left(Item("say it", "some", reply=text)) == []
+
+
+@pytest.mark.parametrize("name", ["sentiment", "routes"])
+def test_texts_of_the_shipped_sets_are_dropped(name: str) -> None:
+    """The rows that the package evaluates itself on."""
+    assert _left(Item(LabelledSet.shipped(name).rows[-1].text, "some")) == []
+
+
+def test_judged_labels_are_neither_answers_nor_candidates() -> None:
+    """An intent whose label is judged goes; where such a label is another candidate, only that one goes."""
+    candidates = _judged("intents")["candidates"]
+    assert isinstance(candidates, list)
+    held = sorted(held_out_labels())
+    for label in (candidates[0], candidates[-1].upper(), held[0], held[-1]):
+        item = Item("whatever it may be", "some", intent=label, intents=["mowing", "baking"])
+        assert _left(item) == []
+        other = replace(item, intent="mowing", intents=[label, "baking"])
+        assert _left(other) == [replace(other, intents=["baking"])]
+
+
+def test_held_out_labels_are_words() -> None:
+    """As a caller would write them, the Chinese ones too."""
+    assert {"play music", "add to playlist", "天气"} <= held_out_labels()
