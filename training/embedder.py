@@ -9,11 +9,12 @@ training learns what is said in other words, and forgets a little which rare wor
 2022, "Robust fine-tuning of zero-shot models"). The last thing printed is recall at 5 on the held-out tasks.
 """
 
-import argparse
 from pathlib import Path
 from time import perf_counter
+from typing import Annotated
 
 import torch
+import typer
 from tokenizers import Tokenizer
 
 from qwen_allinone.memory.embedder import bundled_folder
@@ -23,25 +24,28 @@ from training.embedder_tokenizer import train_tokenizer
 from training.token_table import TokenTable, first_vectors
 
 
-def main() -> None:
+def main(
+    *,
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of gzipped JSON lines.")],
+    out: Annotated[Path | None, typer.Option(help="Where the model goes; by default into the package.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+) -> None:
     """Train, save, and print how good it is."""
-    parser = argparse.ArgumentParser(description="Train the bundled embedder.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of gzipped JSON lines")
-    parser.add_argument("--out", type=Path, default=bundled_folder(), help="folder to write the model to")
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
-    torch.manual_seed(given.seed)
+    if missing := retrieval_data.missing(data):
+        raise typer.BadParameter(f"{data} lacks the data sets {', '.join(missing)}")
+    folder = out or bundled_folder()
+    torch.manual_seed(seed)
     start = perf_counter()
-    data = retrieval_data.load(given.data, given.seed)
-    tokenizer = train_tokenizer(data.texts)
-    vectors = first_vectors(tokenizer, data.texts, data.dictionary, seed=given.seed)
+    split = retrieval_data.load(data, seed)
+    tokenizer = train_tokenizer(split.texts)
+    vectors = first_vectors(tokenizer, split.texts, split.dictionary, seed=seed)
     print(f"first vectors after {perf_counter() - start:.0f} s", flush=True)
     table = TokenTable(tokenizer, vectors)
-    contrast(table, [EncodedPairs.of(tokenizer, pairs) for pairs in data.pairs.values()], seed=given.seed)
-    save(tokenizer, table().detach() + torch.from_numpy(vectors), given.out)
+    contrast(table, [EncodedPairs.of(tokenizer, pairs) for pairs in split.pairs.values()], seed=seed)
+    save(tokenizer, table().detach() + torch.from_numpy(vectors), folder)
     print(f"trained in {perf_counter() - start:.0f} s")
-    for name, tasks in (("chosen on", data.validation), ("measured on", data.test)):
-        print(f"\n{name}\n\n{retrieval_figures.table(tasks, given.out)}", flush=True)
+    for name, tasks in (("chosen on", split.validation), ("measured on", split.test)):
+        print(f"\n{name}\n\n{retrieval_figures.table(tasks, folder)}", flush=True)
 
 
 def save(tokenizer: Tokenizer, vectors: torch.Tensor, folder: Path) -> None:
@@ -58,4 +62,4 @@ def save(tokenizer: Tokenizer, vectors: torch.Tensor, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -6,16 +6,14 @@ of ``zh_bustm_pairs``, and 2,000 positive pairs of ``zh_atec_pairs``. Chosen on:
 these texts, nor from a pair that shares a text with them.
 """
 
-import gzip
-import json
 import random
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from training import retrieval_pairs as make
+from training.public_sets import rows_of
 from training.retrieval_pairs import Pair, Rows
 
 DICTIONARY = Path(__file__).parent / "dictionary.tsv"
@@ -27,6 +25,12 @@ _TEXTS = (
     "sentiment/zh_weibo_ewect", "summary/zh_csl", "retrieval/zh_qbqtc",
 )  # fmt: skip
 _CHATS = ("chat/zh_crosswoz", "chat/zh_chatterbot", "chat/en_chatterbot")
+_DIVIDED = (
+    "chat/zh_kdconv", "retrieval/en_xquad", "retrieval/zh_atec_pairs", "retrieval/zh_bustm_pairs",
+    "retrieval/zh_cmrc2018", "retrieval/zh_kdconv_travel_dev", "retrieval/zh_kdconv_travel_passages",
+    "retrieval/zh_xquad", "summary/zh_csl_title_dev",
+)  # fmt: skip
+"""Data sets of which a part or all is held out."""
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,19 @@ class _Learned:
     kdconv: Rows
 
 
+def missing(folder: Path) -> list[str]:
+    """The data sets that are not in the folder."""
+    return [name for name in (*_TEXTS, *_CHATS, *_DIVIDED) if not (folder / f"{name}.jsonl.gz").is_file()]
+
+
 def load(folder: Path, seed: int) -> RetrievalData:
-    """Read the data folder and split it."""
+    """Read the data folder and split it.
+
+    Raises:
+        FileNotFoundError: a data set is missing.
+    """
     rng = random.Random(seed)
-    files = {path.relative_to(folder).as_posix()[: -len(".jsonl.gz")]: path for path in folder.rglob("*.jsonl.gz")}
-    rows = {name: list(_rows(path)) for name, path in sorted(files.items())}
+    rows = {name: rows_of(folder / f"{name}.jsonl.gz") for name in sorted((*_TEXTS, *_CHATS, *_DIVIDED))}
     dictionary = [(left, right) for left, right in map(str.split, DICTIONARY.read_text("utf-8").splitlines())]
     atec, atec_test = _drawn_pairs("atec pairs", rows["retrieval/zh_atec_pairs"], 2000, rng)
     atec, atec_validation = _drawn_pairs("atec pairs", atec, 1000, rng)
@@ -146,12 +158,6 @@ def _texts(rows: dict[str, Rows], learned: _Learned) -> Iterator[str]:
     for part in (learned.cmrc, learned.zh_xquad, *[learned.en_xquad] * 3):  # there is little English prose
         yield from _contexts(part)
         yield from (row["question"] for row in part)
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            yield json.loads(line)
 
 
 def _unique(texts: Iterable[str]) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,9 @@ from numpy.typing import NDArray
 from qwen_allinone.eval.metrics import Proportion
 from training.contrast import NESTED
 from training.retrieval_data import SearchTask
+
+if TYPE_CHECKING:
+    from langchain_core.embeddings import Embeddings
 
 Scores = NDArray[np.float64]
 Scorer = Callable[[list[str], list[str]], Scores]
@@ -30,9 +34,9 @@ def table(tasks: Sequence[SearchTask], folder: Path) -> str:
         "|---" * (6 + len(NESTED)) + "|",
     ]
     for task in tasks:
-        nested = [_cosines(model.encode(task.questions), model.encode(task.passages), size) for size in NESTED]
+        nested = [_nested_cosines(model.encode(task.questions), model.encode(task.passages), size) for size in NESTED]
         words = bm25(task.questions, task.passages)
-        cut = _of_pieces(task, lambda left, right: _cosines(model.encode(left), model.encode(right), NESTED[-1]))
+        cut = _of_pieces(task, lambda left, right: _nested_cosines(model.encode(left), model.encode(right), NESTED[-1]))
         figures = [*(_shown(task, scores) for scores in nested), _shown(task, cut), _shown(task, words)]
         cells = [task.name, f"{len(task.questions):,}", f"{len(task.passages):,}", *figures]
         lines.append(f"| {' | '.join([*cells, _shown(task, fused(nested[-1], words))])} |")
@@ -60,7 +64,13 @@ def fused(*rankings: Scores) -> Scores:
     return np.asarray(sum(1 / (_HALF_RANK + 1 + rank) for rank in ranks), dtype=np.float64)
 
 
-def _cosines(left: NDArray[np.float32], right: NDArray[np.float32], size: int) -> Scores:
+def cosines(embedder: "Embeddings", left: Sequence[str], right: Sequence[str]) -> Scores:
+    """Cosines by an embedder whose vectors have unit length. *Shape:* (left, right)."""
+    vectors = [np.array(embedder.embed_documents(list(texts))) for texts in (left, right)]
+    return np.asarray(vectors[0] @ vectors[1].T, dtype=np.float64)
+
+
+def _nested_cosines(left: NDArray[np.float32], right: NDArray[np.float32], size: int) -> Scores:
     """Cosines of the first so many dimensions."""
     units = [part[:, :size] / np.linalg.norm(part[:, :size], axis=1, keepdims=True) for part in (left, right)]
     return np.asarray(units[0].astype(np.float64) @ units[1].astype(np.float64).T)

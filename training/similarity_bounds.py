@@ -6,37 +6,37 @@ Facts: the short list in ``tests/memory/facts.json``. Passages: 60 held-out para
 cuts them, and 200 questions that they answer against 200 questions about paragraphs that are not among them.
 """
 
-import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 from langchain_core.embeddings import Embeddings
-from numpy.typing import NDArray
 
 from qwen_allinone.memory.embedder import load_embedder
 from qwen_allinone.memory.passages import SourceFile
 from training import retrieval_data
+from training.retrieval_figures import cosines
 
 FACTS = Path(__file__).parents[1] / "tests" / "memory" / "facts.json"
 KEPT = 60  # paragraphs in the base; the others are what the base knows nothing about
 ASKED = 200
 
-_Scores = NDArray[np.float64]
 
-
-def main() -> None:
+def main(
+    *,
+    data: Annotated[Path, typer.Option(exists=True, file_okay=False, help="Folder of gzipped JSON lines.")],
+    embedder: Annotated[str, typer.Option(help="A sentence-transformers folder.")] = "bundled",
+) -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description="Measure the similarity bounds of the memory.")
-    parser.add_argument("--data", type=Path, required=True, help="folder of gzipped JSON lines")
-    parser.add_argument("--embedder", default="bundled", help="a sentence-transformers folder")
-    given = parser.parse_args()
-    embedder = load_embedder(given.embedder)
-    _print_facts(embedder)
-    for task in retrieval_data.load(given.data, 0).test:
+    if missing := retrieval_data.missing(data):
+        raise typer.BadParameter(f"{data} lacks the data sets {', '.join(missing)}")
+    loaded = load_embedder(embedder)
+    _print_facts(loaded)
+    for task in retrieval_data.load(data, 0).test:
         if task.name in ("xquad zh", "xquad en"):
-            _print_passages(embedder, task)
+            _print_passages(loaded, task)
 
 
 def _print_facts(embedder: Embeddings) -> None:
@@ -45,9 +45,9 @@ def _print_facts(embedder: Embeddings) -> None:
     unrelated: list[float] = []
     for some in languages:
         for kind, found in right.items():
-            scores = _cosines(embedder, list(some[kind]), some["facts"])
+            scores = cosines(embedder, list(some[kind]), some["facts"])
             found += [float(row[fact]) for row, fact in zip(scores, some[kind].values(), strict=True)]
-        unrelated += _cosines(embedder, some["unrelated"], some["facts"]).max(axis=1).tolist()
+        unrelated += cosines(embedder, some["unrelated"], some["facts"]).max(axis=1).tolist()
     print("bound   facts kept: same word, other words   unrelated requests without any")
     for bound in np.arange(0.1, 0.6, 0.02):
         kept = [f"{sum(score >= bound for score in found)} of {len(found)}" for found in right.values()]
@@ -56,7 +56,7 @@ def _print_facts(embedder: Embeddings) -> None:
 
 def _print_passages(embedder: Embeddings, task: retrieval_data.SearchTask) -> None:
     pieces = [piece.text for text in task.passages[:KEPT] for piece in SourceFile("a.txt", text).sections()]
-    best = _cosines(embedder, task.questions, pieces).max(axis=1)
+    best = cosines(embedder, task.questions, pieces).max(axis=1)
     known = np.array([min(right) < KEPT for right in task.answers])
     answered, others = best[known][:ASKED], best[~known][:ASKED]
     print(f"\n{task.name}: bound, {len(answered)} questions with a passage kept, {len(others)} others left without any")
@@ -64,10 +64,5 @@ def _print_passages(embedder: Embeddings, task: retrieval_data.SearchTask) -> No
         print(f"{bound:.2f}   {np.mean(answered >= bound):.3f}   {np.mean(others < bound):.3f}")
 
 
-def _cosines(embedder: Embeddings, left: Sequence[str], right: Sequence[str]) -> _Scores:
-    vectors = [np.array(embedder.embed_documents(list(texts))) for texts in (left, right)]
-    return np.asarray(vectors[0] @ vectors[1].T, dtype=np.float64)
-
-
 if __name__ == "__main__":
-    main()
+    typer.run(main)

@@ -19,6 +19,7 @@ from benchmarks.accuracy.figure import Figure
 from benchmarks.accuracy.result import Result, weights_digest
 from qwen_allinone.memory import embedder
 from qwen_allinone.model import SharedQwen, loading
+from training import retrieval_data
 
 _VERSIONED = ("torch", "transformers", "scikit-learn")
 _WIDTH = 150
@@ -38,6 +39,8 @@ def main(
     """Measure, print, and write the result file and the page of replies."""
     if data is not None and not data.is_dir():
         raise typer.BadParameter(f"{data}: no such folder; give the one that holds the data sets")
+    if data is not None and (missing := retrieval_data.missing(data)):
+        raise typer.BadParameter(f"{data} lacks the data sets {', '.join(missing)}")
     torch.set_num_threads(1)
     console = Console()
     qwen = SharedQwen.load(model)

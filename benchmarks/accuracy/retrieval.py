@@ -1,16 +1,13 @@
 """Recall at 5 of the bundled embedder, of BM25, and of both together, on what the embedder did not learn from."""
 
-from collections.abc import Sequence
 from pathlib import Path
-
-import numpy as np
 
 from benchmarks.accuracy.figure import Figure, Floor, Target
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.memory.embedder import load_embedder
 from training import retrieval_data
 from training.retrieval_data import SearchTask
-from training.retrieval_figures import Scores, bm25, fused, hits_at_5
+from training.retrieval_figures import Scores, bm25, cosines, fused, hits_at_5
 
 _CLOSE, _AHEAD = ("kdconv travel", "xquad zh"), ("atec pairs", "bustm pairs")
 """Where the embedder should come close to BM25, and where it should do better."""
@@ -22,8 +19,10 @@ _SEED = 0
 
 def figures(data: Path) -> list[Figure]:
     """Three figures per task."""
-    tasks = retrieval_data.load(data, _SEED).test
-    return [figure for task in tasks if task.name in _TASKS for figure in task_figures(task, cosines(task))]
+    embedder = load_embedder()
+    tasks = [task for task in retrieval_data.load(data, _SEED).test if task.name in _TASKS]
+    vectors = [cosines(embedder, task.questions, task.passages) for task in tasks]
+    return [figure for task, scores in zip(tasks, vectors, strict=True) for figure in task_figures(task, scores)]
 
 
 def task_figures(task: SearchTask, vectors: Scores) -> list[Figure]:
@@ -51,17 +50,7 @@ def rival_figures(name: str, by_words: Proportion, by_vectors: Proportion, by_bo
     ]
 
 
-def cosines(task: SearchTask) -> Scores:
-    """Scores of the bundled embedder. *Shape:* (questions, passages)."""
-    questions, passages = _vectors(task.questions), _vectors(task.passages)
-    return np.asarray(questions @ passages.T, dtype=np.float64)
-
-
 def _target(name: str, reached: float) -> Target | None:
     if name in _CLOSE:
         return Target(reached - _NEAR)
     return Target(reached, "above") if name in _AHEAD else None
-
-
-def _vectors(texts: Sequence[str]) -> Scores:
-    return np.array(load_embedder().embed_documents(list(texts)))
