@@ -17,6 +17,7 @@ from benchmarks.accuracy import chats, custom_routes, retrieval, sets, shipped, 
 from benchmarks.accuracy.chats import Exchange
 from benchmarks.accuracy.figure import Figure
 from benchmarks.accuracy.result import Result, weights_digest
+from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.memory import embedder
 from qwen_allinone.model import SharedQwen, loading
 from training import retrieval_data
@@ -43,7 +44,10 @@ def main(
         raise typer.BadParameter(f"{data} lacks the data sets {', '.join(missing)}")
     torch.set_num_threads(1)
     console = Console()
-    qwen = SharedQwen.load(model)
+    try:
+        qwen = SharedQwen.load(model)
+    except QwenAllInOneError as error:
+        raise typer.BadParameter(str(error)) from error
     found = chats.exchanges(qwen)
     result = _result(model, data, _measured(qwen, found, data, console))
     out.parent.mkdir(parents=True, exist_ok=True)

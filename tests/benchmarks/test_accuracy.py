@@ -1,10 +1,14 @@
 """Figures say what they are worth, and the sets of the accuracy benchmark are sound."""
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+import typer
 import yaml
 
 from benchmarks.accuracy import sets, unseen
+from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.chats import repeats
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
 from benchmarks.accuracy.result import Result
@@ -90,3 +94,20 @@ def test_user_routes_are_described_and_all_asked_for() -> None:
     asked = {row["label"] for row in sets.records("custom_routes")}
     described = yaml.safe_load((sets.FOLDER / "custom_routes.yaml").read_text(encoding="utf-8"))
     assert asked == set(described)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "nope"}, "no model 'nope'"),
+        ({"data": Path("nowhere")}, "no such folder"),
+        ({"data": ROOT / "docs"}, "lacks the data sets .*sentiment/en_sst2"),
+    ],
+)
+def test_what_is_not_there_is_refused_before_anything_is_measured(
+    options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """One clear line that names it, and no result file."""
+    with pytest.raises(typer.BadParameter, match=message):
+        main(out=tmp_path / "result.json", **options)
+    assert not list(tmp_path.iterdir())

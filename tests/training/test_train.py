@@ -13,7 +13,7 @@ from training.lessons import Teacher
 from training.sources import Item, Source
 from training.train import Training, kept
 
-_TOKENS = 60_000
+_TOKENS = 200_000
 
 
 @pytest.fixture
@@ -32,32 +32,39 @@ class _InterruptedError(Exception):
     pass
 
 
-def _trained(qwen: SharedQwen, curriculum: Curriculum, folder: Path, *, interrupted: bool) -> dict[str, torch.Tensor]:
+def _trained(
+    qwen: SharedQwen, curriculum: Curriculum, folder: Path, *, interrupted_at: float | None
+) -> dict[str, torch.Tensor]:
     def new() -> Training:
         return Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
 
     def keep_and_stop() -> None:
+        if training.progress.share < (interrupted_at or 0):
+            return
         training.keep(folder)
         raise _InterruptedError
 
     silent = SimpleNamespace(log=lambda _: None, check=lambda: None)
     training = new()
-    if interrupted:
+    if interrupted_at is not None:
         with pytest.raises(_InterruptedError):
             training.run(curriculum, log=silent.log, check=keep_and_stop)
         assert kept(folder)
         training = new()
         training.take_up(folder)
-        assert 0 < training.progress.share < 1
+        assert interrupted_at <= training.progress.share < 1
     training.run(curriculum, log=silent.log, check=silent.check)
     return dict(training.model.state_dict())
 
 
-def test_a_resumed_training_gives_the_same_weights(qwen: SharedQwen, curriculum: Curriculum, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.9])
+def test_a_resumed_training_gives_the_same_weights(
+    qwen: SharedQwen, curriculum: Curriculum, tmp_path: Path, share: float
+) -> None:
     """Weights, optimizer, average, learning rate and the order of the texts all go on where they were."""
-    whole = _trained(qwen, curriculum, tmp_path, interrupted=False)
+    whole = _trained(qwen, curriculum, tmp_path, interrupted_at=None)
     assert not kept(tmp_path)
-    resumed = _trained(qwen, curriculum, tmp_path, interrupted=True)
+    resumed = _trained(qwen, curriculum, tmp_path, interrupted_at=share)
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
 
 
