@@ -17,6 +17,7 @@ from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.shared import SharedQwen
 from training import bags, cooccurrence, curves, grammar, tokenizer
+from training.circuit import new_model
 from training.curriculum import CURRICULUM, Curriculum
 from training.examples import written
 from training.exclusions import unjudged
@@ -24,14 +25,14 @@ from training.lessons import Teacher, prompt_words
 from training.public_sets import VALIDATION_SHARE, public
 from training.sources import Item, Source, hold_out, texts_of
 from training.topics import topics
-from training.train import SIZES, Size, Training, kept, new_model
+from training.train import SIZES, Size, Training, kept
 from training.validation import accuracies
 
 _VALIDATION_SHARE = 0.04
 """Of the written texts."""
 _TEXT_TOKENS, _READ_TOKENS = 112, 160
 """The longest text of a lesson, and what the trained model declares to read at once."""
-_CAPABILITIES = Capabilities(layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS)
+_CAPABILITIES = Capabilities(layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS, prior=True)
 _WINDOW = 5
 """Tokens to each side that count as company when the embedding is started."""
 _PROMPT_REPEATS = 300
@@ -83,8 +84,7 @@ def main(
         _copy(start, folder)
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
-    replies = [item for source in sources for item in source.items if item.reply is not None]
-    teacher = Teacher(qwen.chat, replies, text_tokens=_TEXT_TOKENS)
+    teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
     curriculum = Curriculum(teacher, sources, stages=CURRICULUM, batch_tokens=shape.batch, seed=seed)
     training = Training(
         cast(Qwen2ForCausalLM, qwen.model), tokens=tokens or shape.tokens, learning_rate=rate or shape.learning_rate
@@ -144,7 +144,7 @@ def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int)
     )
     vectors = bags.learn(vectors, chat, sources, steps=shape.bag_steps, seed=seed)
     torch.manual_seed(seed)
-    model = new_model(shape, torch.from_numpy(vectors), stop=chat.end_of_turn, pad=chat.stop_ids[-1])
+    model = new_model(shape, torch.from_numpy(vectors), chat)
     return SharedQwen(model, words, name="in training", capabilities=_CAPABILITIES)
 
 

@@ -29,7 +29,7 @@ def written() -> list[Source]:
     shares = (
         ("inputs", 0.24, _inputs),
         ("opinions", 0.13, _opinions),
-        ("intents", 0.10, _intents),
+        ("intents", 0.13, _intents),
         ("questions", 0.06, _questions),
         ("replies", 0.15, _replies),
     )

@@ -11,7 +11,7 @@ import yaml
 
 from qwen_allinone.model.branches import Branch
 from qwen_allinone.model.chatml import ChatML, Message, Role
-from qwen_allinone.model.language import Language
+from qwen_allinone.model.language import Language, language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import Choice, Noul, Question, Score, render_question
 from qwen_allinone.router.route import shipped_routes
@@ -32,8 +32,14 @@ _OTHER_INTENTS = (2, 3, 4, 5, 5, 5, 6, 9)
 _SMOOTHING = 0.04
 _UNMERGED = 0.07
 """How often, per character, a text is cut before it is encoded."""
+_BLANK = 0.04
+"""How often a text that says nothing stands in place of the item's, and no option is better than another."""
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
 
+_BLANKS: dict[Language, tuple[str, ...]] = {
+    "zh": ("N/A", "N/A", "无", "……", "？", "文本"),
+    "en": ("N/A", "N/A", "none", "...", "?", "text"),
+}
 _QUESTION = PromptFile.load("qwen_allinone.model", "question")
 
 Answer = Mapping[str, float]
@@ -87,11 +93,22 @@ def _strings(structure: Any) -> Iterator[str]:
 
 
 class Teacher:
-    """Draws lessons; each time a text comes round, its questions are worded, ordered and chosen anew."""
+    """Draws lessons; each time a text comes round, its questions are worded, ordered and chosen anew.
 
-    def __init__(self, chat: ChatML, replies: Sequence[Item], *, text_tokens: int) -> None:
+    Args:
+        chat: encodes.
+        items: everything that may be taught; memories and labels of other items are put beside an item's own.
+        text_tokens: the longest text.
+    """
+
+    def __init__(self, chat: ChatML, items: Sequence[Item], *, text_tokens: int) -> None:
         self._chat = chat
-        self._replies = replies
+        self._replies = [item for item in items if item.reply is not None]
+        meanings = {label: meaning for item in items for label, meaning in item.meanings.items()}
+        self._labels: dict[Language, list[tuple[str, str]]] = {
+            language: [each for each in meanings.items() if language_of(each[0]) == language]
+            for language in get_args(Language)
+        }
         self._text_tokens = text_tokens
 
     def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25, asked: float = 1.0) -> Lesson | None:
@@ -115,12 +132,16 @@ class Teacher:
             leaves = [(*self._chat.encode(words), self._chat.end_of_turn) for words in rendered.options.values()]
             branches.append(Branch(self._stem(rendered.text), tuple(leaves)))
             answers.append(_smoothed([answer.get(option, 0.0) for option in rendered.options]))
+        persona = rng.random() > 0.08 + bare / 2
+        if branches and rng.random() < _BLANK:
+            prefix = [*self._turns([], language, persona=persona), *self._user_turn(rng.choice(_BLANKS[language]), rng)]
+            return Lesson(tuple(prefix), tuple(branches), tuple((1 / len(answer),) * len(answer) for answer in answers))
         if item.reply is not None:
             branches.append(self._reply(item, language, rng))
             answers.append((1.0,))
         if not branches:
             return None
-        prefix = self._prefix(item, language, rng, persona=rng.random() > 0.08 + bare / 2)
+        prefix = self._prefix(item, language, rng, persona=persona)
         return Lesson(tuple(prefix), tuple(branches), tuple(answers))
 
     def _prefix(self, item: Item, language: Language, rng: random.Random, *, persona: bool) -> list[int]:
@@ -128,9 +149,11 @@ class Teacher:
         if item.reply is not None and rng.random() < 0.15:
             before = rng.choice(self._replies)
             history = [Message("user", before.text), Message("assistant", before.reply or "")]
-        if persona:
-            history = [Message("system", _PERSONA.render(language, "persona")), *history]
-        return [*self._chat.turns(history), *self._user_turn(roughened(item, rng), rng)]
+        return [*self._turns(history, language, persona=persona), *self._user_turn(roughened(item, rng), rng)]
+
+    def _turns(self, history: Sequence[Message], language: Language, *, persona: bool) -> list[int]:
+        who = [Message("system", _PERSONA.render(language, "persona"))] if persona else []
+        return self._chat.turns([*who, *history])
 
     def _user_turn(self, text: str, rng: random.Random) -> list[int]:
         """Often with merges left out, so that a word is known by its parts as well.
@@ -171,7 +194,7 @@ class Teacher:
     ) -> list[tuple[Question, Answer]]:
         asked: list[tuple[Question, Answer]] = []
         if item.routes:
-            asked.append(_route(item, language, rng, bare=rng.random() < bare))
+            asked.append(_route(item, language, rng, bare=rng.random() < bare, others=self._labels[language]))
         if item.mood is not None and (item.mood != "neutral" or rng.random() < 0.3):
             asked.append(_mood(item, language, rng, bare=rng.random() < bare))
         if item.grade is not None and rng.random() < 0.25:
@@ -203,7 +226,10 @@ def _wording(language: Language, kind: str, shipped: str, rng: random.Random) ->
     return shipped if rng.random() < 0.6 else str(rng.choice(_PARAPHRASES[language][kind]))
 
 
-def _route(item: Item, language: Language, rng: random.Random, *, bare: bool) -> tuple[Question, Answer]:
+def _route(
+    item: Item, language: Language, rng: random.Random, *, bare: bool, others: Sequence[tuple[str, str]]
+) -> tuple[Question, Answer]:
+    """Among the shipped routes, at times less one of them, with others beside them that do not fit."""
     words = _PARAPHRASES[language]
     names = {route.name: route.name for route in shipped_routes()}
     criteria: dict[str, Any] = {route.name: route.description[language] for route in shipped_routes()}
@@ -220,6 +246,9 @@ def _route(item: Item, language: Language, rng: random.Random, *, bare: bool) ->
     if rng.random() < 0.15:
         other = rng.choice(list(words["other_routes"]))
         named[other] = words["other_routes"][other]
+    if others and rng.random() < 0.2:
+        for name, meaning in rng.sample(others, min(len(others), rng.choice((1, 2, 4)))):
+            named.setdefault(name, None if bare else meaning)
     shortest = words["route_shortest"] if bare else None
     instructions = shortest or _wording(language, "route", _ROUTE.render(language, "instructions"), rng)
     share = 1 / len(item.routes)
@@ -267,15 +296,26 @@ def _yes_or_no(item: Item, language: Language, rng: random.Random) -> list[tuple
 def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
     prompt = _TOOLS["intent"]
     kind = "intent" if rng.random() < 0.8 else "route"
-    instructions = _wording(language, kind, prompt.render(language, "instructions"), rng)
-    others = [label for label in item.intents if label != item.intent]
-    labels = [str(item.intent), *rng.sample(others, min(len(others), rng.choice(_OTHER_INTENTS)))]
-    rng.shuffle(labels)
-    told = item.meanings if rng.random() < 0.3 else {}
-    criteria: dict[str, Any] = {label: told.get(label) for label in labels}
-    asked: list[tuple[Question, Answer]] = [
-        (Choice(instructions=instructions, criteria=criteria), {str(item.intent): 1.0})
-    ]
+    shipped = (_ROUTE if kind == "route" else prompt).render(language, "instructions")
+    instructions = _wording(language, kind, shipped, rng)
+    own = str(item.intent)
+    others = [label for label in item.intents if label != own]
+    if others and rng.random() < 0.2:
+        label = own if rng.random() < 0.5 else rng.choice(others)
+        about = str(rng.choice(_PARAPHRASES[language]["about"])).replace("$label", label)
+        asked: list[tuple[Question, Answer]] = [(Noul(instructions=about), _yes(label == own))]
+    else:
+        labels = [own, *rng.sample(others, min(len(others), rng.choice(_OTHER_INTENTS)))]
+        told = item.meanings if rng.random() < (0.3 if kind == "intent" else 0.7) else {}
+        criteria: dict[str, Any] = {label: told.get(label) for label in labels}
+        if kind == "route" and rng.random() < 0.6:  # a user's route beside the shipped ones, which fit less
+            described = rng.random() < 0.7
+            criteria |= {
+                route.name: route.description[language] if described else None
+                for route in shipped_routes()
+                if route.name not in criteria
+            }
+        asked = [(Choice(instructions=instructions, criteria=criteria), {own: 1.0})]
     if item.default_intent is not None and rng.random() < 0.8:
         candidates = prompt.entry(language, "candidates")
         answer = {list(candidates)[item.default_intent]: 1.0}

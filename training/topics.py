@@ -13,7 +13,7 @@ import rjieba
 
 from training.sources import Item, Source
 
-_SHARE = 0.08
+_SHARE = 0.12
 _ITEMS = 30_000
 _RAREST, _COMMONEST = 4, 1 / 200
 _HIDDEN = 0.6

@@ -1,0 +1,106 @@
+"""The weights a new model starts from: a circuit that reads off the mean of what the user said.
+
+Token vectors that were trained as a bag (``bags``) decide well by their mean alone. A network of random layers forgets
+them before it finds that out, so it starts as the bag, in the manner of compiled transformers (Lindner et al., 2023,
+arXiv:2301.05062), and everything else it learns is added to that:
+
+1. the first head of the first layer looks at the roles named so far and marks every token by whether the last of them
+   tend to be the user;
+2. all heads of a middle layer look at the tokens with the highest mark and pass their mean on;
+3. all other layers write nothing at first, so the vocabulary is scored by its cosine with that mean.
+"""
+
+import torch
+from torch.nn.functional import normalize
+from transformers import Qwen2Config, Qwen2ForCausalLM
+
+from qwen_allinone.model.chatml import ChatML, Message, Role
+from training.train import Size
+
+_NORM = 0.64
+"""Length of a token's vector."""
+_FLAG, _SPEAKER = -2, -1
+"""Dimensions that the circuit keeps for itself: whether a token names a role, and whether the user speaks."""
+_ROLES: dict[Role, float] = {"user": 1.0, "system": -1.0, "assistant": -1.0}
+_FLAGGED, _MARKED = 0.6, 0.4
+"""Parts of a role token's unit vector in those dimensions."""
+_CARRIED = 0.4
+"""By how much the mean of normalised vectors is multiplied before it is added."""
+_TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
+"""Query and key of the two kinds of attention, and how much less role tokens are looked at."""
+
+
+def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausalLM:
+    """A model that decides as the bag does before it is trained.
+
+    Args:
+        size: of the model.
+        vectors: of the tokens, for the tied embedding. *Shape:* (vocabulary, width)
+        chat: knows the tokens that name roles.
+    """
+    config = Qwen2Config(
+        vocab_size=size.vocabulary,
+        hidden_size=size.width,
+        intermediate_size=size.inner,
+        num_hidden_layers=size.layers,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,  # with fewer, part of the mean would not pass
+        max_position_embeddings=size.window,
+        tie_word_embeddings=True,
+        bos_token_id=None,
+        eos_token_id=chat.end_of_turn,
+        pad_token_id=chat.stop_ids[-1],
+    )
+    model = Qwen2ForCausalLM(config)
+    with torch.no_grad():
+        model.model.embed_tokens.weight.copy_(_embedding(vectors, chat))
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+        _mark_speakers(model.model.layers[0].self_attn)
+        _carry_mean(model.model.layers[size.layers // 2].self_attn)
+    return model
+
+
+def _embedding(vectors: torch.Tensor, chat: ChatML) -> torch.Tensor:
+    embedding = vectors.clone()
+    embedding[:, [_FLAG, _SPEAKER]] = 0
+    embedding = normalize(embedding, dim=1)
+    for role, side in _ROLES.items():
+        token = chat.turn(Message(role, ""))[1]
+        embedding[token] *= (1 - _FLAGGED**2 - _MARKED**2) ** 0.5
+        embedding[token, _FLAG] = _FLAGGED
+        embedding[token, _SPEAKER] = _MARKED * side
+    return embedding * _NORM
+
+
+def _mark_speakers(attention: torch.nn.Module) -> None:
+    query, key, value, output = _projections(attention)
+    width, size = output.weight.shape[0], _head_size(attention)
+    place = size // 2 - 1  # turns so slowly with distance that it counts for nothing
+    for projection in (query, key, value):
+        projection.weight[:size] = 0
+    query.bias[place], key.weight[place, _FLAG] = _TO_ROLES
+    value.weight[0, _SPEAKER] = 1 / width**0.5
+    output.weight[_SPEAKER, 0] = 1
+
+
+def _carry_mean(attention: torch.nn.Module) -> None:
+    query, key, value, output = _projections(attention)
+    width, size = output.weight.shape[0], _head_size(attention)
+    query.weight.zero_()
+    key.weight.zero_()
+    for place in range(size // 2 - 1, width, size):
+        query.bias[place], key.weight[place, _SPEAKER] = _TO_USER
+        key.weight[place, _FLAG] = -_FROM_ROLES
+    value.weight.copy_(torch.eye(width))
+    value.weight[[_FLAG, _SPEAKER]] = 0
+    output.weight.copy_(torch.eye(width) * _CARRIED)
+
+
+def _head_size(attention: torch.nn.Module) -> int:
+    return int(attention.head_dim)  # type: ignore[arg-type]
+
+
+def _projections(attention: torch.nn.Module) -> list[torch.nn.Linear]:
+    return [getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "o")]
