@@ -13,7 +13,7 @@ from training.lessons import Teacher
 from training.sources import Item, Source
 from training.train import Training, kept
 
-_TOKENS = 200_000
+_TOKENS = 350_000
 
 
 @pytest.fixture

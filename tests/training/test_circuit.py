@@ -1,0 +1,59 @@
+"""A new model decides as the bag of tokens does, before any training."""
+
+import pytest
+import torch
+from transformers import AutoTokenizer
+
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.capabilities import Capabilities
+from qwen_allinone.model.chatml import ChatML, Message
+from qwen_allinone.model.loading import bundled_folder
+from qwen_allinone.model.questions import Choice
+from training.circuit import new_model
+from training.train import Size
+
+_SIZE = Size(14_000, 64, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
+_LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}
+_QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(_LABELS))}
+
+
+@pytest.fixture(scope="module")
+def fresh() -> SharedQwen:
+    """A model whose words lie around the label they belong to, and whose other words lie anywhere."""
+    tokenizer = AutoTokenizer.from_pretrained(bundled_folder())
+    chat = ChatML(tokenizer)
+    torch.manual_seed(0)
+    vectors = torch.randn(_SIZE.vocabulary, _SIZE.width)
+    for label, words in _LABELS.items():
+        center = torch.randn(_SIZE.width) * 3
+        vectors[chat.encode(f"{label} {label}")] = center
+        for token in chat.encode(f"{words} {words}"):
+            vectors[token] = center + torch.randn(_SIZE.width)
+    model = new_model(_SIZE, vectors, chat)
+    return SharedQwen(model, tokenizer, capabilities=Capabilities(layout="text_first", prior=True))
+
+
+@pytest.mark.parametrize("label", _LABELS)
+def test_a_text_goes_to_the_label_around_which_its_words_lie(fresh: SharedQwen, label: str) -> None:
+    """Though other labels stand nearer to the answer, in the question."""
+    assert fresh.decide(_LABELS[label], _QUESTION)["label"].option == label
+
+
+@pytest.mark.parametrize("label", _LABELS)
+def test_what_others_said_counts_for_little(fresh: SharedQwen, label: str) -> None:
+    """The assistant's words are hardly looked at; the user's are."""
+    other = next(each for each in _LABELS if each != label)
+    history = [Message("user", "hm"), Message("assistant", " ".join([_LABELS[other]] * 4))]
+    assert fresh.decide(_LABELS[label], _QUESTION, history=history)["label"].option == label
+
+
+def test_layers_that_are_not_part_of_the_circuit_change_nothing(fresh: SharedQwen) -> None:
+    """They write zeros until they are trained."""
+    text = _LABELS["music"]
+    before = fresh.likelihoods(text, _QUESTION)["label"]
+    with torch.no_grad():
+        for layer in fresh.model.model.layers:
+            layer.mlp.up_proj.weight.mul_(3)
+        fresh.model.model.layers[-1].self_attn.v_proj.weight.mul_(3)
+    fresh.forget()
+    assert fresh.likelihoods(text, _QUESTION)["label"] == pytest.approx(before)

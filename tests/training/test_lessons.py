@@ -1,0 +1,78 @@
+"""What is asked about a text, and what the right answer is."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.router.route import shipped_routes
+from training.lessons import Lesson, Teacher
+from training.sources import Item
+
+_ROUTES = {route.name for route in shipped_routes()}
+_MEANINGS = {"refund": "wants money back", "parking": "where to leave the car", "visa": "papers for a journey"}
+_INTENT = Item("I want my money back", "intents", intent="refund", intents=list(_MEANINGS), meanings=_MEANINGS)
+_MOOD = Item("the soup was cold", "inputs", routes=("sentiment",), mood="negative", reply="Oh no.")
+
+
+def _lessons(qwen: SharedQwen, item: Item, count: int = 400) -> Iterator[Lesson]:
+    teacher = Teacher(qwen.chat, [_INTENT, _MOOD], text_tokens=40)
+    for seed in range(count):
+        lesson = teacher.lesson(item, random.Random(seed))
+        assert lesson is not None
+        yield lesson
+
+
+def _asked(qwen: SharedQwen, lesson: Lesson) -> Iterator[tuple[str, dict[str, float]]]:
+    """Each question as the model reads it, with the share of every option."""
+    for branch, answer in zip(lesson.branches, lesson.answers, strict=True):
+        options = [qwen.chat.decode(leaf[:-1]) for leaf in branch.leaves]
+        yield qwen.chat.decode(branch.stem), dict(zip(options, answer, strict=True))
+
+
+def test_a_text_that_says_nothing_decides_nothing(qwen: SharedQwen) -> None:
+    """It comes now and then, without the item's words and reply, and all options share the answer."""
+    blank = [each for each in _lessons(qwen, _MOOD) if "cold" not in qwen.chat.decode(each.prefix).lower()]
+    typed = [each for each in blank if all(len(set(answer)) == 1 for answer in each.answers)]
+    assert 4 <= len(typed) <= 40
+    assert all(len(branch.leaves) > 1 for lesson in typed for branch in lesson.branches)
+    told = [each for each in _lessons(qwen, _MOOD) if "cold" in qwen.chat.decode(each.prefix)]
+    assert any(max(answer) > 0.9 and len(answer) > 1 for lesson in told for answer in lesson.answers)
+
+
+def test_a_users_own_route_is_right_beside_the_shipped_ones(qwen: SharedQwen) -> None:
+    """The label that fits is among the four, described or not, and it is the answer."""
+    beside = [
+        shares
+        for lesson in _lessons(qwen, _INTENT)
+        for _, shares in _asked(qwen, lesson)
+        if _ROUTES <= shares.keys() and len(set(shares.values())) > 1
+    ]
+    assert len(beside) > 10
+    assert all(max(shares, key=shares.__getitem__) == "refund" for shares in beside)
+
+
+def test_other_users_routes_are_wrong_for_a_text_of_a_shipped_one(qwen: SharedQwen) -> None:
+    """They stand beside it at times and are never the answer."""
+    beside = [
+        shares
+        for lesson in _lessons(qwen, _MOOD)
+        for stem, shares in _asked(qwen, lesson)
+        if _MEANINGS.keys() & shares.keys() and len(set(shares.values())) > 1
+    ]
+    assert len(beside) > 10
+    assert all(max(shares, key=shares.__getitem__) not in _MEANINGS for shares in beside)
+
+
+@pytest.mark.parametrize("right", ["yes", "no"])
+def test_labels_are_asked_for_by_yes_or_no(qwen: SharedQwen, right: str) -> None:
+    """Yes for the text's own label, no for another."""
+    stems = [
+        stem
+        for lesson in _lessons(qwen, _INTENT)
+        for stem, shares in _asked(qwen, lesson)
+        if shares.keys() == {"yes", "no"} and max(shares, key=shares.__getitem__) == right and shares["yes"] != 0.5
+    ]
+    assert len(stems) > 5
+    assert all(("refund" in stem) == (right == "yes") for stem in stems)
