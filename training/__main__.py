@@ -23,9 +23,10 @@ from training.examples import written
 from training.exclusions import unjudged
 from training.lessons import Teacher, prompt_words
 from training.public_sets import VALIDATION_SHARE, public
+from training.sizes import SIZES, Size
 from training.sources import Item, Source, hold_out, texts_of
 from training.topics import topics
-from training.train import SIZES, Size, Training, kept
+from training.train import Training, kept
 from training.validation import accuracies
 
 _VALIDATION_SHARE = 0.04

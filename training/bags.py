@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding_bag, normalize
 
 from qwen_allinone.model.chatml import ChatML
-from training.lessons import option_leanings
+from training.lessons import BLANKS, option_leanings
 from training.sources import Item, Source
 
 KINDS = ("mood", "sentiment", "chat", "intent", "summary")
@@ -23,6 +23,8 @@ _BATCH = 1024
 _RATE = 3e-3
 _TEMPERATURE = 0.05
 _PAIR_WEIGHT = 0.3
+_BLANK = 0.04
+"""Share of texts that say nothing and lean to no side."""
 _DROPPED = 0.3
 """Share of a text's tokens that are left out each time."""
 
@@ -106,6 +108,8 @@ def _means(texts: Sequence[Sequence[int]], tokens: torch.Tensor, rng: random.Ran
 def _draws(chat: ChatML, sources: Sequence[Source], rng: random.Random) -> Iterator[_Bag]:
     """Endless texts, each source by its share."""
     stocks = [(source.share, [bag for item in source.items if (bag := _bag(item, chat))]) for source in sources]
+    blanks = [_Bag(chat.encode(text), [0.5] * len(KINDS), ()) for texts in BLANKS.values() for text in texts]
+    stocks.append((_BLANK * sum(share for share, _ in stocks), blanks))
     shares, bags = zip(*(stock for stock in stocks if stock[1]), strict=True)
     while True:
         yield rng.choice(rng.choices(bags, shares)[0])

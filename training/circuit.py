@@ -15,7 +15,7 @@ from torch.nn.functional import normalize
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from qwen_allinone.model.chatml import ChatML, Message, Role
-from training.train import Size
+from training.sizes import Size
 
 _NORM = 0.64
 """Length of a token's vector."""
@@ -57,9 +57,23 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
-        _mark_speakers(model.model.layers[0].self_attn)
-        _carry_mean(model.model.layers[size.layers // 2].self_attn)
+        first, middle = _attentions(model)
+        _mark_speakers(first)
+        _carry_mean(middle)
     return model
+
+
+def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
+    """Those that begin with a meaning: the embedding and the two attentions."""
+    return [
+        *model.get_input_embeddings().parameters(),
+        *(weight for attention in _attentions(model) for weight in attention.parameters()),
+    ]
+
+
+def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
+    layers = model.model.layers
+    return layers[0].self_attn, layers[len(layers) // 2].self_attn
 
 
 def _embedding(vectors: torch.Tensor, chat: ChatML) -> torch.Tensor:

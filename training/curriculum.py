@@ -27,9 +27,9 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage(until=0.35, bare=0.85, asked_of_replies=1.0, replies=0.4),
+    Stage(until=0.4, bare=0.7, asked_of_replies=1.0, replies=0.4),
     Stage(until=0.65, bare=0.35, asked_of_replies=0.4, replies=1.0),
-    Stage(until=1.0, bare=0.25, asked_of_replies=0.15, replies=3.5),
+    Stage(until=1.0, bare=0.25, asked_of_replies=0.15, replies=3.0),
 )
 
 

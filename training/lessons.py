@@ -36,11 +36,13 @@ _BLANK = 0.04
 """How often a text that says nothing stands in place of the item's, and no option is better than another."""
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
 
-_BLANKS: dict[Language, tuple[str, ...]] = {
+_QUESTION = PromptFile.load("qwen_allinone.model", "question")
+
+BLANKS: dict[Language, tuple[str, ...]] = {
     "zh": ("N/A", "N/A", "无", "……", "？", "文本"),
     "en": ("N/A", "N/A", "none", "...", "?", "text"),
 }
-_QUESTION = PromptFile.load("qwen_allinone.model", "question")
+"""Texts that say nothing."""
 
 Answer = Mapping[str, float]
 """Share of each option in what the model should answer."""
@@ -134,7 +136,7 @@ class Teacher:
             answers.append(_smoothed([answer.get(option, 0.0) for option in rendered.options]))
         persona = rng.random() > 0.08 + bare / 2
         if branches and rng.random() < _BLANK:
-            prefix = [*self._turns([], language, persona=persona), *self._user_turn(rng.choice(_BLANKS[language]), rng)]
+            prefix = [*self._turns([], language, persona=persona), *self._user_turn(rng.choice(BLANKS[language]), rng)]
             return Lesson(tuple(prefix), tuple(branches), tuple((1 / len(answer),) * len(answer) for answer in answers))
         if item.reply is not None:
             branches.append(self._reply(item, language, rng))

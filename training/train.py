@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -13,45 +13,20 @@ from torch.nn.functional import cross_entropy, dropout
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2ForCausalLM
 
+from training import circuit
 from training.batches import Batch
 from training.curriculum import Curriculum, Progress
 
 _AVERAGE_FROM = 0.85
-_FALL_FROM = 0.4
+_FALL_FROM = 0.2
 _CHECK_EVERY = 0.1
 _GOLD_WEIGHT = 0.1
-_REPLY_WEIGHT = 1.5
+_REPLY_WEIGHT = 3.0
 _DROPOUT = 0.1
-_EMBEDDING_RATE = 0.1
-"""Of the learning rate. Adam moves every entry as far, those of rare tokens too, which soon blurs what was learned."""
+_SLOW = 0.2
+"""Part of the learning rate for weights that begin with a meaning. Adam moves every entry as far, those of rare tokens too,
+which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
-
-
-@dataclass(frozen=True)
-class Size:
-    """Shape of a model and its training."""
-
-    vocabulary: int
-    width: int
-    inner: int
-    layers: int
-    heads: int
-    bag_steps: int
-    """Of the first training of the embedding alone."""
-    tokens: int
-    """To train on, padding included."""
-    learning_rate: float
-    """The highest; it climbs for 200 steps, stays, and falls linearly to zero."""
-    batch: int
-    """Tokens of one step, padding included."""
-    window: int = 1024
-
-
-SIZES = {
-    "tiny": Size(6000, 96, 256, 2, 2, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
-    "small": Size(14000, 256, 512, 4, 4, bag_steps=1200, tokens=12_000_000, learning_rate=1e-3, batch=3000),
-    "base": Size(16000, 384, 1024, 4, 6, bag_steps=3000, tokens=400_000_000, learning_rate=1e-3, batch=12_000),
-}
 
 
 class Training:
@@ -149,14 +124,19 @@ def kept(folder: Path) -> bool:
 
 
 def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
-    embedding = model.get_input_embeddings().weight
-    weights = [weight for weight in model.parameters() if weight is not embedding]
+    slow = {id(weight) for weight in circuit.weights(model)}
     groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": 0.05, "part": 1.0},
-        {"params": [weight for weight in weights if weight.ndim == 1], "weight_decay": 0.0, "part": 1.0},
-        {"params": [embedding], "weight_decay": 0.0, "part": _EMBEDDING_RATE},
+        {
+            "params": [
+                weight for weight in model.parameters() if (id(weight) in slow) is late and (weight.ndim > 1) is decayed
+            ],
+            "weight_decay": 0.05 if decayed and not late else 0.0,
+            "part": _SLOW if late else 1.0,
+        }
+        for late in (False, True)
+        for decayed in (True, False)
     ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.98))
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
 
 def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:

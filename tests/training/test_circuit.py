@@ -10,7 +10,7 @@ from qwen_allinone.model.chatml import ChatML, Message
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.questions import Choice
 from training.circuit import new_model
-from training.train import Size
+from training.sizes import Size
 
 _SIZE = Size(14_000, 64, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
 _LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}

@@ -47,7 +47,7 @@ def test_a_users_own_route_is_right_beside_the_shipped_ones(qwen: SharedQwen) ->
         shares
         for lesson in _lessons(qwen, _INTENT)
         for _, shares in _asked(qwen, lesson)
-        if _ROUTES <= shares.keys() and len(set(shares.values())) > 1
+        if shares.keys() >= _ROUTES and len(set(shares.values())) > 1
     ]
     assert len(beside) > 10
     assert all(max(shares, key=shares.__getitem__) == "refund" for shares in beside)
