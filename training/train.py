@@ -24,8 +24,8 @@ _GOLD_WEIGHT = 0.1
 _REPLY_WEIGHT = 3.0
 _DROPOUT = 0.1
 _SLOW = 0.2
-"""Part of the learning rate for weights that begin with a meaning. Adam moves every entry as far, those of rare tokens too,
-which would soon blur it."""
+"""Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
+too, which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
 
 

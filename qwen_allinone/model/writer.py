@@ -8,7 +8,13 @@ from threading import Event, RLock, Thread, current_thread
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessorList,
+    RepetitionPenaltyLogitsProcessor,
+    StoppingCriteria,
+    StoppingCriteriaList,
+)
 from transformers.generation.streamers import BaseStreamer
 
 from qwen_allinone.errors import InputError, TextTooLongError
@@ -51,7 +57,7 @@ class Writing:
     top_p: float = 1.0
     """Share of the probability mass that is sampled from, in (0, 1]."""
     repetition_penalty: float = 1.0
-    """Above 1, tokens that were used already become less likely."""
+    """Above 1, tokens that the reply has used already become less likely; those of the prompt may be taken up."""
     seed: int | None = None
     """Makes sampling repeatable; other random numbers of the process are left alone."""
     stop: Sequence[str] = field(default=())
@@ -167,6 +173,7 @@ class Writer:
                 past_key_values=self._past(prompt[: pieces.branch_point]),
                 streamer=pieces,
                 stopping_criteria=StoppingCriteriaList([_Cancelled(pieces.cancelled)]),
+                logits_processor=_penalties(writing.repetition_penalty, len(prompt)),
                 return_tensors=True,
             )
 
@@ -181,11 +188,17 @@ class Writer:
             max_new_tokens=limit,
             min_new_tokens=writing.min_new_tokens or None,
             do_sample=writing.temperature > 0,
-            repetition_penalty=writing.repetition_penalty,
             eos_token_id=list(self._chat.stop_ids),
             pad_token_id=self._chat.stop_ids[-1],
             **(sampled if writing.temperature else {}),
         )
+
+
+def _penalties(penalty: float, prompt_tokens: int) -> LogitsProcessorList:
+    """That of transformers, without the prompt: its end-of-turn tokens and its memories are meant to come again."""
+    if penalty == 1:
+        return LogitsProcessorList()
+    return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=prompt_tokens)])
 
 
 class _Cancelled(StoppingCriteria):

@@ -202,6 +202,22 @@ def test_repetition_penalty_is_applied(qwen):
     assert qwen.write(ZH, max_new_tokens=16, repetition_penalty=3.0).text != plain.text
 
 
+def test_repetition_penalty_leaves_the_prompt_alone(qwen):
+    """A word of the prompt may be taken up once; only what the reply itself has said becomes less likely."""
+    favourite, second = qwen.chat.encode(ZH)[0], qwen.chat.encode("!")[0]
+
+    def prefer(_, __, logits):
+        logits[..., favourite], logits[..., second] = 100.0, 60.0
+        return logits
+
+    hook = qwen.model.lm_head.register_forward_hook(prefer)
+    try:
+        reply = qwen.write(ZH, max_new_tokens=2, repetition_penalty=3.0)
+    finally:
+        hook.remove()
+    assert reply.text == qwen.chat.decode([favourite, second])
+
+
 # Sampling
 
 
