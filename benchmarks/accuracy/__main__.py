@@ -20,7 +20,7 @@ from benchmarks.accuracy.result import Result, weights_digest
 from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.memory import embedder
 from qwen_allinone.model import SharedQwen, loading
-from training import retrieval_data
+from training.embedder import retrieval_data
 
 _VERSIONED = ("torch", "transformers", "scikit-learn")
 _WIDTH = 150

@@ -18,10 +18,10 @@ import typer
 from tokenizers import Tokenizer
 
 from qwen_allinone.memory.embedder import bundled_folder
-from training import retrieval_data, retrieval_figures
-from training.contrast import EncodedPairs, contrast
-from training.embedder_tokenizer import train_tokenizer
-from training.token_table import TokenTable, first_vectors
+from training.embedder import figures, retrieval_data
+from training.embedder.contrast import EncodedPairs, contrast
+from training.embedder.token_table import TokenTable, first_vectors
+from training.embedder.tokenizer import train_tokenizer
 
 
 def main(
@@ -45,7 +45,7 @@ def main(
     save(tokenizer, table().detach() + torch.from_numpy(vectors), folder)
     print(f"trained in {perf_counter() - start:.0f} s")
     for name, tasks in (("chosen on", split.validation), ("measured on", split.test)):
-        print(f"\n{name}\n\n{retrieval_figures.table(tasks, folder)}", flush=True)
+        print(f"\n{name}\n\n{figures.table(tasks, folder)}", flush=True)
 
 
 def save(tokenizer: Tokenizer, vectors: torch.Tensor, folder: Path) -> None:

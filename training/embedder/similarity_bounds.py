@@ -1,6 +1,6 @@
 """Prints what the similarity bounds of the memory keep and what they leave out, for every bound.
 
-    python -m training.similarity_bounds --data DIR [--embedder FOLDER]
+    python -m training.embedder.similarity_bounds --data DIR [--embedder FOLDER]
 
 Facts: the short list in ``tests/memory/facts.json``. Passages: 60 held-out paragraphs of XQuAD cut as a knowledge base
 cuts them, and 200 questions that they answer against 200 questions about paragraphs that are not among them.
@@ -16,10 +16,10 @@ from langchain_core.embeddings import Embeddings
 
 from qwen_allinone.memory.embedder import load_embedder
 from qwen_allinone.memory.passages import SourceFile
-from training import retrieval_data
-from training.retrieval_figures import cosines
+from training.embedder import retrieval_data
+from training.embedder.figures import cosines
 
-FACTS = Path(__file__).parents[1] / "tests" / "memory" / "facts.json"
+FACTS = Path(__file__).parents[2] / "tests" / "memory" / "facts.json"
 KEPT = 60  # paragraphs in the base; the others are what the base knows nothing about
 ASKED = 200
 

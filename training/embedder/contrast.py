@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch.nn.functional import cross_entropy, embedding_bag, normalize
 
-from training.retrieval_pairs import Pair
-from training.token_table import TokenTable
+from training.embedder.pairs import Pair
+from training.embedder.token_table import TokenTable
 
 EPOCHS = 4
 BATCH = 512

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from training import retrieval_pairs as make
+from training.embedder import pairs as make
+from training.embedder.pairs import Pair, Rows
 from training.public_sets import rows_of
-from training.retrieval_pairs import Pair, Rows
 
 DICTIONARY = Path(__file__).parent / "dictionary.tsv"
 

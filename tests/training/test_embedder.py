@@ -2,10 +2,10 @@ import random
 
 import numpy as np
 
-from training.embedder_tokenizer import train_tokenizer
-from training.retrieval_data import DICTIONARY, SearchTask, _drawn_pairs
-from training.retrieval_figures import fused, hits_at_5
-from training.retrieval_pairs import spans
+from training.embedder.figures import fused, hits_at_5
+from training.embedder.pairs import spans
+from training.embedder.retrieval_data import DICTIONARY, SearchTask, _drawn_pairs
+from training.embedder.tokenizer import train_tokenizer
 
 
 def test_every_character_has_tokens():

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen_allinone.eval.metrics import Proportion
-from training.contrast import NESTED
-from training.retrieval_data import SearchTask
+from training.embedder.contrast import NESTED
+from training.embedder.retrieval_data import SearchTask
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
