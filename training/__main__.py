@@ -94,8 +94,9 @@ def main(
         training.take_up(folder)
 
     def check() -> None:
-        _save(qwen, folder)
-        say({"tokens": training.progress.seen, "accuracy": accuracies(qwen, held)})
+        with training.averaged():
+            _save(qwen, folder)
+            say({"tokens": training.progress.seen, "accuracy": accuracies(qwen, held)})
         curves.draw(log, folder / "curves.png")
         training.keep(folder)
 

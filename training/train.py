@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,11 +18,13 @@ from training import circuit
 from training.batches import Batch
 from training.curriculum import Curriculum, Progress
 
-_AVERAGE_FROM = 0.85
-_FALL_FROM = 0.2
+_AVERAGED = 0.998
+"""Of the running average of the weights, what each step keeps."""
+_HOT_TOKENS, _END = 200_000, 0.3
+"""For how long the learning rate is the highest, and over which last part it falls to nothing."""
 _CHECK_EVERY = 0.1
 _GOLD_WEIGHT = 0.1
-_REPLY_WEIGHT = 3.0
+_REPLY_WEIGHT = 1.5
 _DROPOUT = 0.1
 _SLOW = 0.2
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
@@ -37,13 +40,14 @@ class Training:
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
         self._optimizer = _optimizer(model)
-        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.998))  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        climbed = min(1.0, self.progress.steps / 200)
-        return self._learning_rate * climbed * min(1.0, (1 - self.progress.share) / (1 - _FALL_FROM))
+        climbed = min(1.0, self.progress.steps / 100)
+        cooled = min(1.0, (_HOT_TOKENS / max(1, self.progress.seen)) ** 0.5)
+        return self._learning_rate * climbed * cooled * min(1.0, (1 - self.progress.share) / _END)
 
     def run(
         self, curriculum: Curriculum, *, log: Callable[[dict[str, float]], None], check: Callable[[], None]
@@ -70,6 +74,14 @@ class Training:
                     check()
         self.model.load_state_dict(self._average.module.state_dict())
 
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model has the running average of its weights meanwhile, which swings less than the weights do."""
+        own = {name: weight.clone() for name, weight in self.model.state_dict().items()}
+        self.model.load_state_dict(self._average.module.state_dict())
+        yield
+        self.model.load_state_dict(own)
+
     def _step(self, batch: Batch) -> float:
         self.model.train()
         for group in self._optimizer.param_groups:
@@ -81,8 +93,7 @@ class Training:
         self._optimizer.zero_grad(set_to_none=True)
         self.progress.seen += batch.size
         self.progress.steps += 1
-        if self.progress.share > _AVERAGE_FROM:
-            self._average.update_parameters(self.model)
+        self._average.update_parameters(self.model)
         return loss.item()
 
     def keep(self, folder: Path) -> None:
