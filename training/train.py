@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from math import sqrt
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ class Training:
     def rate(self) -> float:
         """Learning rate now."""
         climbed = min(1.0, self.progress.steps / 100)
-        cooled = min(1.0, (_HOT_TOKENS / max(1, self.progress.seen)) ** 0.5)
+        cooled = min(1.0, sqrt(_HOT_TOKENS / max(1, self.progress.seen)))
         return self._learning_rate * climbed * cooled * min(1.0, (1 - self.progress.share) / _END)
 
     def run(
