@@ -24,6 +24,9 @@ _FLAG, _SPEAKER = -2, -1
 _ROLES: dict[Role, float] = {"user": 1.0, "system": -1.0, "assistant": -1.0}
 _FLAGGED, _MARKED = 0.6, 0.4
 """Parts of a role token's unit vector in those dimensions."""
+_ENDS = -3.0
+"""Part of the end of a turn in the second dimension: it is likely wherever the user does not speak, so that no word of
+an option makes the end less likely than another's."""
 _CARRIED = 0.4
 """By how much the mean of normalised vectors is multiplied before it is added."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
@@ -85,7 +88,9 @@ def _embedding(vectors: torch.Tensor, chat: ChatML) -> torch.Tensor:
         embedding[token] *= (1 - _FLAGGED**2 - _MARKED**2) ** 0.5
         embedding[token, _FLAG] = _FLAGGED
         embedding[token, _SPEAKER] = _MARKED * side
-    return embedding * _NORM
+    embedding = embedding * _NORM
+    embedding[chat.end_of_turn, _SPEAKER] = _ENDS
+    return embedding
 
 
 def _mark_speakers(attention: torch.nn.Module) -> None:

@@ -24,12 +24,14 @@ class Stage:
     """How often a text that has a reply is asked about as well."""
     replies: float
     """By how much the shares of the sources with replies are multiplied."""
+    words: float
+    """How much the words of replies and right options count; at first too little to drown the decisions."""
 
 
 CURRICULUM = (
-    Stage(until=0.4, bare=0.7, asked_of_replies=1.0, replies=0.4),
-    Stage(until=0.65, bare=0.35, asked_of_replies=0.4, replies=1.0),
-    Stage(until=1.0, bare=0.25, asked_of_replies=0.15, replies=3.0),
+    Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, words=1.0),
+    Stage(until=0.7, bare=0.35, asked_of_replies=0.5, replies=1.0, words=2.0),
+    Stage(until=1.0, bare=0.25, asked_of_replies=0.3, replies=2.5, words=5.0),
 )
 
 
@@ -64,11 +66,15 @@ class Curriculum:
         self._seed = seed
         self._orders: dict[tuple[str, int], list[int]] = {}
 
+    def stage(self, progress: Progress) -> Stage:
+        """The stage that a training has reached."""
+        return next((stage for stage in self._stages if progress.share < stage.until), self._stages[-1])
+
     def pool(self, progress: Progress) -> Iterator[Batch]:
         """The next batches, of lessons of similar length."""
         rng = random.Random(f"{self._seed} {progress.pools}")
         progress.pools += 1
-        stage = next((stage for stage in self._stages if progress.share < stage.until), self._stages[-1])
+        stage = self.stage(progress)
         shares = [source.share * (stage.replies if source.replies else 1.0) for source in self._sources]
         lessons: list[Lesson] = []
         while len(lessons) < _POOL:

@@ -32,7 +32,7 @@ _OTHER_INTENTS = (2, 3, 4, 5, 5, 5, 6, 9)
 _SMOOTHING = 0.04
 _UNMERGED = 0.07
 """How often, per character, a text is cut before it is encoded."""
-_BLANK = 0.04
+_BLANK = 0.06
 """How often a text that says nothing stands in place of the item's, and no option is better than another."""
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
 

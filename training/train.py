@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from math import sqrt
 from pathlib import Path
 
 import torch
@@ -21,13 +20,11 @@ from training.curriculum import Curriculum, Progress
 
 _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
-_HOT_TOKENS, _END = 200_000, 0.3
-"""For how long the learning rate is the highest, and over which last part it falls to nothing."""
-_CHECK_EVERY = 0.1
-_GOLD_WEIGHT = 0.1
-_REPLY_WEIGHT = 1.5
+_CHECK_EVERY = 0.05
+_GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
+"""Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_SLOW = 0.2
+_SLOW = 0.3
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
@@ -46,9 +43,7 @@ class Training:
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        climbed = min(1.0, self.progress.steps / 100)
-        cooled = min(1.0, sqrt(_HOT_TOKENS / max(1, self.progress.seen)))
-        return self._learning_rate * climbed * cooled * min(1.0, (1 - self.progress.share) / _END)
+        return self._learning_rate * min(1.0, self.progress.steps / 100) * (1 - self.progress.share)
 
     def run(
         self, curriculum: Curriculum, *, log: Callable[[dict[str, float]], None], check: Callable[[], None]
@@ -58,15 +53,16 @@ class Training:
         Args:
             curriculum: draws the batches.
             log: told of loss and speed now and then.
-            check: called at every tenth of the way, when the model may be saved and the training kept.
+            check: called at every twentieth of the way, when the model may be saved and the training kept.
         """
         losses: list[float] = []
         start, before = time.monotonic(), self.progress.seen
         while self.progress.share < 1:
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed(self.progress.pools)
+            words = curriculum.stage(self.progress).words
             for batch in curriculum.pool(self.progress):
-                losses.append(self._step(batch))
+                losses.append(self._step(batch, words))
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / (time.monotonic() - start)
                 log({"tokens": self.progress.seen, "loss": sum(losses) / len(losses), "tokens_per_second": speed})
@@ -83,11 +79,11 @@ class Training:
         yield
         self.model.load_state_dict(own)
 
-    def _step(self, batch: Batch) -> float:
+    def _step(self, batch: Batch, words: float) -> float:
         self.model.train()
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate * group["part"]
-        loss = loss_of(self.model, batch.to(self.model.device))
+        loss = loss_of(self.model, batch.to(self.model.device), words=words)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self._optimizer.step()
@@ -151,8 +147,14 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
 
-def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
-    """Cross-entropy over the options of each decision, and over the words of each reply."""
+def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0) -> torch.Tensor:
+    """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
+
+    Args:
+        model: in training.
+        batch: of lessons.
+        words: how much words count, next to decisions.
+    """
     embeddings = model.get_input_embeddings()(batch.ids)
     hidden = model.model(
         inputs_embeds=dropout(embeddings, _DROPOUT, training=model.training),
@@ -170,7 +172,7 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
     first = torch.searchsorted(batch.branches, torch.arange(count, device=batch.branches.device))
     column = torch.arange(len(batch.branches), device=batch.branches.device) - first[batch.branches]
     scores = torch.full((count, leaves), -1e9, device=costs.device)
-    scores[batch.branches, column] = -leaf_costs
+    scores[batch.branches, column] = -leaf_costs / batch.sizes
     answers = torch.zeros_like(scores)
     answers[batch.branches, column] = batch.shares
     decisions = answers.new_zeros(count).index_add(0, batch.branches, (~batch.alone).float()) > 0
@@ -178,5 +180,5 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch) -> torch.Tensor:
         cross_entropy(scores[decisions], answers[decisions], reduction="sum") if decisions.any() else costs.sum() * 0
     )
     gold = batch.shares * leaf_costs / batch.sizes
-    words = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
-    return (picked + words) / count
+    written = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
+    return (picked + words * written) / count

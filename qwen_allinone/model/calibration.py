@@ -18,6 +18,8 @@ class Calibration:
 
     prior: bool = False
     """Divide by each option's probability for a content-free text (Zhao et al., 2021, arXiv:2102.09690)."""
+    per_token: bool = False
+    """Take the mean log-likelihood of an option's tokens, not their sum, which favours short options."""
     permutations: int = 1
     """Average over this many rotations of the option list, in the same pass."""
     order: Order = "sorted"

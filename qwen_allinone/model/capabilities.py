@@ -22,9 +22,10 @@ class Capabilities(BaseModel):
     """Whether summaries, and knowledge answers with them, are written, or picked from the text's own sentences."""
     reading_tokens: int | None = Field(default=None, ge=16)
     """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""
-
     prior: bool = False
     """Whether decisions are divided by the prior of a content-free text unless the caller says otherwise."""
+    per_token: bool = False
+    """Whether decisions compare the likelihood per token of the options unless the caller says otherwise."""
 
     @classmethod
     def of_folder(cls, folder: Path) -> "Capabilities":

@@ -106,6 +106,11 @@ class SharedQwen:
         """How much reading the prefix cache saved."""
         return self._cache.statistics
 
+    @property
+    def calibration(self) -> Calibration:
+        """The corrections that the model declares; decisions use them unless the caller gives others."""
+        return Calibration(prior=self.capabilities.prior, per_token=self.capabilities.per_token)
+
     def forget(self) -> None:
         """Drop everything that was read and kept: needed only when the weights were changed in place."""
         with self._lock:
@@ -147,14 +152,14 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        corrections = calibration or Calibration(prior=self.capabilities.prior)
+        corrections = calibration or self.calibration
         language = language_of(text)
         rendered = {
             name: [render_question(question, language, order=order) for order in corrections.orders(question)]
             for name, question in questions.items()
         }
         every = [each for orders in rendered.values() for each in orders]
-        logs = iter(self._corrected(text, every, history, layout=layout, prior=corrections.prior))
+        logs = iter(self._corrected(text, every, history, layout=layout, corrections=corrections))
         return {
             name: Decision.of(
                 corrections.probabilities(questions[name], orders, [next(logs) for _ in orders]), acceptance
@@ -249,6 +254,7 @@ class SharedQwen:
         layout: Layout | None,
         language: Language | None = None,
         packed: bool = True,
+        per_token: bool = False,
     ) -> LeafScores:
         if not questions:
             raise QuestionError("no questions were given; name at least one")
@@ -269,7 +275,14 @@ class SharedQwen:
             )
         score = self._scorer.score if packed else self._scorer.score_one_by_one
         with self._lock:
-            return tuple(log for group in groups for log in score(prefix, group))
+            logs = [log for group in groups for log in score(prefix, group)]
+        if not per_token:
+            return tuple(logs)
+        branches = [branch for group in groups for branch in group]
+        return tuple(
+            tuple(value / len(leaf) for value, leaf in zip(log, branch.leaves, strict=True))
+            for log, branch in zip(logs, branches, strict=True)
+        )
 
     def _branch(self, before: Sequence[int], question: RenderedQuestion) -> Branch:
         leaves = tuple((*self.chat.encode(words), self.chat.end_of_turn) for words in question.options.values())
@@ -282,20 +295,24 @@ class SharedQwen:
         history: Sequence[Message],
         *,
         layout: Layout | None,
-        prior: bool,
+        corrections: Calibration,
     ) -> LeafScores:
-        logs = self._score(text, questions, history, layout=layout)
-        return without_prior(logs, self._prior(questions, language_of(text), layout)) if prior else logs
+        logs = self._score(text, questions, history, layout=layout, per_token=corrections.per_token)
+        if not corrections.prior:
+            return logs
+        return without_prior(logs, self._prior(questions, language_of(text), layout, per_token=corrections.per_token))
 
     def _prior(
-        self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
+        self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None, *, per_token: bool
     ) -> list[tuple[float, ...]]:
         """Scores of the options for a content-free text, computed once per question and kept for the latest ones."""
-        keys = [(question.text, tuple(question.options.items()), language, layout) for question in questions]
+        keys = [(each.text, tuple(each.options.items()), language, layout, per_token) for each in questions]
         with self._lock:
             new = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._priors}
             if new:
-                logs = self._score(_CONTENT_FREE, list(new.values()), layout=layout, language=language)
+                logs = self._score(
+                    _CONTENT_FREE, list(new.values()), layout=layout, language=language, per_token=per_token
+                )
                 self._priors |= zip(new, logs, strict=True)
             found = [self._priors[key] for key in keys]
             while len(self._priors) > _MOST_PRIORS:

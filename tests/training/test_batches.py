@@ -52,12 +52,12 @@ def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: Shar
     lesson = next(lesson for lesson in lessons if len(lesson.branches[0].leaves) > 1)
     lesson = replace(lesson, branches=lesson.branches[:1], answers=lesson.answers[:1])
     (scores,) = qwen._scorer.score(lesson.prefix, lesson.branches)
-    logs = torch.log_softmax(torch.tensor(scores), dim=0)
     shares = torch.tensor(lesson.answers[0])
     lengths = torch.tensor([float(len(leaf)) for leaf in lesson.branches[0].leaves])
-    expected = -(shares * logs).sum() - 0.1 * (shares * torch.tensor(scores) / lengths).sum()
+    per_token = torch.tensor(scores) / lengths
+    expected = -(shares * torch.log_softmax(per_token, dim=0)).sum() - 3 * 0.02 * (shares * per_token).sum()
     with torch.no_grad():
-        assert loss_of(qwen.model, collate([lesson])).item() == pytest.approx(expected.item(), rel=1e-3)
+        assert loss_of(qwen.model, collate([lesson]), words=3.0).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, lessons: list[Lesson]) -> None:
