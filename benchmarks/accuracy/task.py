@@ -69,7 +69,7 @@ class Task:
 
 def plain(qwen: SharedQwen) -> Calibration:
     """How route, mood and yes or no are asked."""
-    return Calibration(prior=qwen.capabilities.prior)
+    return qwen.calibration
 
 
 def route_task(qwen: SharedQwen, rows: Iterable[LabelledRow] | None = None) -> Task:
@@ -86,7 +86,7 @@ def mood_task(qwen: SharedQwen, rows: Iterable[LabelledRow] | None = None) -> Ta
 
 def intent_task(qwen: SharedQwen, exercises: Iterable[Exercise]) -> Task:
     """The intent, with the corrections of the intent tool."""
-    return Task("intent", tuple(exercises), IntentTool(qwen=qwen).calibration)
+    return Task("intent", tuple(exercises), IntentTool(qwen=qwen).corrections)
 
 
 def as_given(calibration: Calibration) -> Calibration:

@@ -1,7 +1,7 @@
 """Decisions of one model over the shipped sets, and what they say about option order, layouts and corrections."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -24,6 +24,7 @@ Progress = Callable[[str, int, int], None]
 CORRECTIONS = {
     "none": Calibration(),
     "prior": Calibration(prior=True),
+    "per token": Calibration(per_token=True),
     "permutations": Calibration(permutations=4),
 }
 
@@ -109,7 +110,7 @@ def layouts(survey: Survey) -> dict[str, Any]:
 
 
 def corrections(survey: Survey) -> dict[str, Any]:
-    """Accuracy without corrections, divided by the prior, and averaged over rotations of the options."""
+    """Accuracy without corrections, divided by the prior, by the likelihood per token, and averaged over rotations."""
     return {
         name: {task.name: accuracy_json(survey.report(task, calibration=calibration)) for task in survey.tasks}
         for name, calibration in CORRECTIONS.items()
@@ -154,7 +155,7 @@ def _changes(qwen: "SharedQwen", task: Task, text: str) -> dict[str, bool]:
     turned = [[*labels[start:], *labels[:start]] for start in range(len(labels))]
     asked = {"listed": question, "reversed": _in_order(question, labels[::-1])}
     asked |= {f"rotated {start}": _in_order(question, turned[start]) for start in range(1, len(labels))}
-    decisions = qwen.decide(text, asked, calibration=Calibration(prior=qwen.capabilities.prior, order="given"))
+    decisions = qwen.decide(text, asked, calibration=replace(qwen.calibration, order="given"))
     options = {name: decision.option for name, decision in decisions.items()}
     listed = options.pop("listed")
     rotated = any(option != listed for name, option in options.items() if name != "reversed")

@@ -1,6 +1,7 @@
 """Intent: which of the caller's candidates a request is."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import Field
@@ -45,8 +46,14 @@ class IntentTool(QwenTool):
     """The default list; None: the one in the tool's prompt file, in the language of the text."""
     acceptance: Acceptance = Acceptance(probability=0.5)
     """Below it the answer is marked as not sure."""
-    calibration: Calibration = Calibration(prior=True)
-    """Candidates differ widely in how likely they are before anything is read, so the prior is divided out."""
+    calibration: Calibration | None = None
+    """None: as the model declares, and divided by the prior, because candidates differ widely in how likely they are
+    before anything is read."""
+
+    @property
+    def corrections(self) -> Calibration:
+        """The calibration in use."""
+        return self.calibration or replace(self.qwen.calibration, prior=True)
 
     def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
         language = language_of(text)
@@ -60,7 +67,7 @@ class IntentTool(QwenTool):
             raise QuestionError("intent candidates are empty; give at least one label")
         question = Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)
         decision = self.qwen.decide(
-            text, {"intent": question}, acceptance=self.acceptance, calibration=self.calibration
+            text, {"intent": question}, acceptance=self.acceptance, calibration=self.corrections
         )["intent"]
         return Intent(
             label=decision.option,

@@ -21,7 +21,7 @@ class KnownModel:
     def __init__(self, rule: Rule, *, margin: float = 0.8, too_long: tuple[str, ...] = ()) -> None:
         self.rule, self.margin, self.too_long = rule, margin, too_long
         self.name = "known"
-        self.capabilities = Capabilities()
+        self.capabilities, self.calibration = Capabilities(), Calibration()
         self.calls = 0
 
     def decide(self, text, questions, *, layout="text_first", calibration=None):

@@ -58,7 +58,7 @@ def test_corrections_are_measured_apart():
     )
     found = corrections(survey)
     assert found["prior"]["mood"]["accuracy"] == 1.0
-    assert found["none"] == found["permutations"] and found["none"]["mood"]["accuracy"] < 1.0
+    assert found["none"] == found["permutations"] == found["per token"] and found["none"]["mood"]["accuracy"] < 1.0
 
 
 def test_flips_of_a_model_that_reads_the_words_are_none():
@@ -116,7 +116,7 @@ def test_no_decision_is_made_twice():
     survey.report(survey.tasks[0], calibration=Calibration(), layout="text_first")
     assert model.calls == before == 2 * 2 * ROWS
     corrections(survey)
-    assert model.calls == before + 2 * 2 * ROWS
+    assert model.calls == before + 3 * 2 * ROWS
 
 
 def test_progress_is_told_row_by_row():

@@ -6,7 +6,7 @@ import pytest
 from tiny_qwen import ENGLISH, MOOD, QUESTIONS, TEXT, close, fresh, reordered, rotations
 
 from qwen_allinone.errors import QuestionError
-from qwen_allinone.model import Calibration
+from qwen_allinone.model import Calibration, Capabilities, SharedQwen
 
 
 def test_the_order_in_which_options_are_given_decides_nothing(any_qwen):
@@ -92,6 +92,41 @@ def test_the_prior_is_read_once_per_question(qwen):
         hook.remove()
     first, second = passes[: passes.index(0)], passes[passes.index(0) + 1 : -1]
     assert (len(first), len(second)) == (4, 2)
+
+
+def test_the_likelihood_can_be_taken_per_token(any_qwen):
+    """Log-likelihoods are divided by the number of tokens, the closing one counted, before they are compared."""
+    whole = any_qwen.likelihoods(TEXT, {"mood": MOOD})["mood"]
+    means = {option: whole[option] / (len(any_qwen.chat.encode(option)) + 1) for option in MOOD.criteria}
+    weights = {option: math.exp(mean) for option, mean in means.items()}
+    expected = {option: weight / sum(weights.values()) for option, weight in weights.items()}
+    decision = any_qwen.decide(TEXT, {"mood": MOOD}, calibration=Calibration(per_token=True))["mood"]
+    assert close(decision.probabilities, expected)
+    plain = any_qwen.decide(TEXT, {"mood": MOOD})["mood"]
+    assert not close(decision.probabilities, plain.probabilities)
+
+
+def test_a_prior_per_token_leaves_a_content_free_text_undecided(any_qwen):
+    """The prior is corrected like what it divides, also after the same question was asked without."""
+    any_qwen.decide(TEXT, QUESTIONS, calibration=Calibration(prior=True))
+    both = Calibration(prior=True, per_token=True)
+    for decision in any_qwen.decide("N/A", QUESTIONS, calibration=both).values():
+        assert close(decision.probabilities, dict.fromkeys(decision.probabilities, 1 / len(decision.probabilities)))
+
+
+def test_a_model_declares_its_own_corrections(qwen):
+    """What ``capabilities.json`` says holds unless the caller gives a calibration."""
+    declared = SharedQwen(qwen.model, qwen.tokenizer, capabilities=Capabilities(prior=True, per_token=True))
+    assert declared.calibration == Calibration(prior=True, per_token=True)
+    expected = qwen.decide(TEXT, QUESTIONS, calibration=declared.calibration)
+    assert all(
+        close(found.probabilities, expected[name].probabilities)
+        for name, found in declared.decide(TEXT, QUESTIONS).items()
+    )
+    plain = declared.decide(TEXT, QUESTIONS, calibration=Calibration())
+    assert all(
+        close(found.probabilities, plain[name].probabilities) for name, found in qwen.decide(TEXT, QUESTIONS).items()
+    )
 
 
 def test_temperature_divides_the_log_likelihoods(any_qwen):

@@ -12,7 +12,7 @@ from qwen_allinone.model.questions import Choice
 from training.circuit import new_model
 from training.sizes import Size
 
-_SIZE = Size(14_000, 64, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
+_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
 _LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}
 _QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(_LABELS))}
 
@@ -30,7 +30,7 @@ def fresh() -> SharedQwen:
         for token in chat.encode(f"{words} {words}"):
             vectors[token] = center + torch.randn(_SIZE.width)
     model = new_model(_SIZE, vectors, chat)
-    return SharedQwen(model, tokenizer, capabilities=Capabilities(layout="text_first", prior=True))
+    return SharedQwen(model, tokenizer, capabilities=Capabilities(layout="text_first", per_token=True))
 
 
 @pytest.mark.parametrize("label", _LABELS)
