@@ -7,7 +7,9 @@ arXiv:2301.05062), and everything else it learns is added to that:
 1. the first head of the first layer looks at the roles named so far and marks every token by whether the last of them
    tend to be the user;
 2. all heads of a middle layer look at the tokens with the highest mark and pass their mean on;
-3. all other layers write nothing at first, so the vocabulary is scored by its cosine with that mean.
+3. the last layer passes on whatever it looks at, a little of everything at first, so that it only has to learn where to
+   look when a reply takes up a word;
+4. all else writes nothing at first, so the vocabulary is scored by its cosine with that mean.
 """
 
 import torch
@@ -29,6 +31,8 @@ _ENDS = -3.0
 an option makes the end less likely than another's."""
 _CARRIED = 0.4
 """By how much the mean of normalised vectors is multiplied before it is added."""
+_COPIED = 0.1
+"""The same for what the last layer looks at."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
 """Query and key of the two kinds of attention, and how much less role tokens are looked at."""
 
@@ -60,23 +64,23 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
-        first, middle = _attentions(model)
+        first, middle, last = _attentions(model)
         _mark_speakers(first)
         _carry_mean(middle)
+        _pass_on(last, _COPIED)
     return model
 
 
 def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that begin with a meaning: the embedding and the two attentions."""
-    return [
-        *model.get_input_embeddings().parameters(),
-        *(weight for attention in _attentions(model) for weight in attention.parameters()),
-    ]
+    """Those that begin with a meaning: the embedding, two attentions, and what the last one passes on."""
+    first, middle, last = _attentions(model)
+    parts = [model.get_input_embeddings(), first, middle, *_projections(last)[2:]]
+    return [weight for part in parts for weight in part.parameters()]
 
 
-def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module]:
+def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
     layers = model.model.layers
-    return layers[0].self_attn, layers[len(layers) // 2].self_attn
+    return layers[0].self_attn, layers[len(layers) // 2].self_attn, layers[-1].self_attn
 
 
 def _embedding(vectors: torch.Tensor, chat: ChatML) -> torch.Tensor:
@@ -105,16 +109,21 @@ def _mark_speakers(attention: torch.nn.Module) -> None:
 
 
 def _carry_mean(attention: torch.nn.Module) -> None:
-    query, key, value, output = _projections(attention)
-    width, size = output.weight.shape[0], _head_size(attention)
+    query, key, _, output = _projections(attention)
+    width, size = len(output.weight), _head_size(attention)
     query.weight.zero_()
     key.weight.zero_()
     for place in range(size // 2 - 1, width, size):
         query.bias[place], key.weight[place, _SPEAKER] = _TO_USER
         key.weight[place, _FLAG] = -_FROM_ROLES
-    value.weight.copy_(torch.eye(width))
+    _pass_on(attention, _CARRIED)
+
+
+def _pass_on(attention: torch.nn.Module, part: float) -> None:
+    _, _, value, output = _projections(attention)
+    value.weight.copy_(torch.eye(len(value.weight)))
     value.weight[[_FLAG, _SPEAKER]] = 0
-    output.weight.copy_(torch.eye(width) * _CARRIED)
+    output.weight.copy_(torch.eye(len(output.weight)) * part)
 
 
 def _head_size(attention: torch.nn.Module) -> int:
