@@ -47,13 +47,14 @@ def test_what_others_said_counts_for_little(fresh: SharedQwen, label: str) -> No
     assert fresh.decide(_LABELS[label], _QUESTION, history=history)["label"].option == label
 
 
-def test_layers_that_are_not_part_of_the_circuit_change_nothing(fresh: SharedQwen) -> None:
-    """They write zeros until they are trained."""
+def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> None:
+    """Its parts write zeros until they are trained."""
     text = _LABELS["music"]
     before = fresh.likelihoods(text, _QUESTION)["label"]
     with torch.no_grad():
         for layer in fresh.model.model.layers:
             layer.mlp.up_proj.weight.mul_(3)
-        fresh.model.model.layers[-1].self_attn.v_proj.weight.mul_(3)
+        first = fresh.model.model.layers[0].self_attn
+        first.v_proj.weight[first.head_dim :].mul_(3)
     fresh.forget()
     assert fresh.likelihoods(text, _QUESTION)["label"] == pytest.approx(before)
