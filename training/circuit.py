@@ -27,8 +27,8 @@ _ROLES: dict[Role, float] = {"user": 1.0, "system": -1.0, "assistant": -1.0}
 _FLAGGED, _MARKED = 0.6, 0.4
 """Parts of a role token's unit vector in those dimensions."""
 _ENDS = -3.0
-"""Part of the end of a turn in the second dimension: it is likely wherever the user does not speak, so that no word of
-an option makes the end less likely than another's."""
+"""Entry of the end of a turn in the speaker's dimension: it is likely wherever the user does not speak, so that no word
+of an option makes the end less likely than another's."""
 _CARRIED = 0.4
 """By how much the mean of normalised vectors is multiplied before it is added."""
 _COPIED = 0.1

@@ -76,8 +76,10 @@ class Training:
         """The model has the running average of its weights meanwhile, which swings less than the weights do."""
         own = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         self.model.load_state_dict(self._average.module.state_dict())
-        yield
-        self.model.load_state_dict(own)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(own)
 
     def _step(self, batch: Batch, words: float) -> float:
         self.model.train()

@@ -78,3 +78,11 @@ def without_prior(logs: LeafScores, priors: Sequence[Sequence[float]]) -> LeafSc
         tuple(value - prior for value, prior in zip(log, before, strict=True))
         for log, before in zip(logs, priors, strict=True)
     )
+
+
+def per_token(logs: LeafScores, tokens: Sequence[Sequence[int]]) -> LeafScores:
+    """Likelihoods as means over the tokens of each option, in logarithms."""
+    return tuple(
+        tuple(value / count for value, count in zip(log, counts, strict=True))
+        for log, counts in zip(logs, tokens, strict=True)
+    )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Unpack
 from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
 from qwen_allinone.model import loading
 from qwen_allinone.model.branches import Branch
-from qwen_allinone.model.calibration import Calibration, without_prior
+from qwen_allinone.model.calibration import Calibration, per_token, without_prior
 from qwen_allinone.model.capabilities import Capabilities, Layout
 from qwen_allinone.model.chatml import ChatML, Message
 from qwen_allinone.model.decision import Acceptance, Decision
@@ -254,7 +254,6 @@ class SharedQwen:
         layout: Layout | None,
         language: Language | None = None,
         packed: bool = True,
-        per_token: bool = False,
     ) -> LeafScores:
         if not questions:
             raise QuestionError("no questions were given; name at least one")
@@ -275,18 +274,13 @@ class SharedQwen:
             )
         score = self._scorer.score if packed else self._scorer.score_one_by_one
         with self._lock:
-            logs = [log for group in groups for log in score(prefix, group)]
-        if not per_token:
-            return tuple(logs)
-        branches = [branch for group in groups for branch in group]
-        return tuple(
-            tuple(value / len(leaf) for value, leaf in zip(log, branch.leaves, strict=True))
-            for log, branch in zip(logs, branches, strict=True)
-        )
+            return tuple(log for group in groups for log in score(prefix, group))
 
     def _branch(self, before: Sequence[int], question: RenderedQuestion) -> Branch:
-        leaves = tuple((*self.chat.encode(words), self.chat.end_of_turn) for words in question.options.values())
-        return Branch((*before, *self.chat.opening()), leaves)
+        return Branch((*before, *self.chat.opening()), self._leaves(question))
+
+    def _leaves(self, question: RenderedQuestion) -> tuple[tuple[int, ...], ...]:
+        return tuple((*self.chat.encode(words), self.chat.end_of_turn) for words in question.options.values())
 
     def _corrected(
         self,
@@ -297,22 +291,22 @@ class SharedQwen:
         layout: Layout | None,
         corrections: Calibration,
     ) -> LeafScores:
-        logs = self._score(text, questions, history, layout=layout, per_token=corrections.per_token)
-        if not corrections.prior:
-            return logs
-        return without_prior(logs, self._prior(questions, language_of(text), layout, per_token=corrections.per_token))
+        logs = self._score(text, questions, history, layout=layout)
+        if corrections.prior:
+            logs = without_prior(logs, self._prior(questions, language_of(text), layout))
+        if corrections.per_token:
+            logs = per_token(logs, [list(map(len, self._leaves(question))) for question in questions])
+        return logs
 
     def _prior(
-        self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None, *, per_token: bool
+        self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
     ) -> list[tuple[float, ...]]:
         """Scores of the options for a content-free text, computed once per question and kept for the latest ones."""
-        keys = [(each.text, tuple(each.options.items()), language, layout, per_token) for each in questions]
+        keys = [(question.text, tuple(question.options.items()), language, layout) for question in questions]
         with self._lock:
             new = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._priors}
             if new:
-                logs = self._score(
-                    _CONTENT_FREE, list(new.values()), layout=layout, language=language, per_token=per_token
-                )
+                logs = self._score(_CONTENT_FREE, list(new.values()), layout=layout, language=language)
                 self._priors |= zip(new, logs, strict=True)
             found = [self._priors[key] for key in keys]
             while len(self._priors) > _MOST_PRIORS:
