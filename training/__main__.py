@@ -22,7 +22,7 @@ from training.curriculum import CURRICULUM, Curriculum
 from training.examples import written
 from training.exclusions import unjudged
 from training.lessons import Teacher, prompt_words
-from training.public_sets import VALIDATION_SHARE, public
+from training.public_sets import VALIDATION_SHARE, public, unseen
 from training.sizes import SIZES, Size
 from training.sources import Item, Source, hold_out, texts_of
 from training.topics import topics
@@ -127,11 +127,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _sources(data: Path | None, *, seed: int) -> tuple[list[Source], list[Item]]:
-    """What is trained on, and what validates: shares of the written and of the public texts."""
+    """What is trained on, and what validates: shares of the written and of the public texts, and what is held out."""
     examples, held = hold_out(written(), _VALIDATION_SHARE)
     sets, public_held = hold_out(public(data) if data else [], VALIDATION_SHARE)
     sources = [*examples, *grammar.drawn(seed=seed), *sets]
-    return unjudged([*sources, topics(sources, seed=seed)]), [*held, *public_held]
+    return unjudged([*sources, topics(sources, seed=seed)]), [*held, *public_held, *(unseen(data) if data else [])]
 
 
 def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int) -> SharedQwen:

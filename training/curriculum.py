@@ -31,7 +31,7 @@ class Stage:
 CURRICULUM = (
     Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, words=1.0),
     Stage(until=0.65, bare=0.35, asked_of_replies=0.5, replies=1.0, words=3.0),
-    Stage(until=1.0, bare=0.25, asked_of_replies=0.3, replies=3.0, words=8.0),
+    Stage(until=1.0, bare=0.25, asked_of_replies=0.3, replies=3.0, words=6.0),
 )
 
 

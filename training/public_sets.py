@@ -21,6 +21,8 @@ from training.sources import Item, Source
 _INTENTS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "intents.yaml").read_text(encoding="utf-8"))
 _DEFAULT_INTENTS = tuple(_INTENTS)
 _SLICES = 100
+_OUT_OF_SCOPE = "oos"
+"""Of CLINC150: no intent, but the lack of one."""
 VALIDATION_SHARE = 0.02
 """Share of the rows that is taken out for validation during training."""
 
@@ -33,7 +35,7 @@ HELD_OUT: dict[str, tuple[str, frozenset[str]]] = {
         frozenset(
             {"alarm", "book_hotel", "calories", "change_language", "damaged_card", "directions", "exchange_rate"}
             | {"insurance", "lost_luggage", "oil_change_when", "play_music", "recipe", "report_fraud", "roll_dice"}
-            | {"schedule_meeting", "shopping_list", "spelling", "taxes", "tire_pressure", "vaccines", "oos"}
+            | {"schedule_meeting", "shopping_list", "spelling", "taxes", "tire_pressure", "vaccines", _OUT_OF_SCOPE}
         ),
     ),
     "intent/en_snips": ("label", frozenset({"AddToPlaylist"})),
@@ -55,8 +57,35 @@ def held_out_labels() -> set[str]:
 
 
 def public(data: Path) -> list[Source]:
-    """The data sets of a folder; those that are not there are left out."""
-    plan: list[tuple[str, float, str, Callable[[list[dict[str, Any]]], Iterator[Item]]]] = [
+    """The data sets of a folder, less what is held out; those that are not there are left out."""
+    return _read(data, held_out=False)
+
+
+def unseen(data: Path) -> list[Item]:
+    """What is held out, to validate with: moods of its categories, and its labels among each other."""
+    items = (item for source in _read(data, held_out=True) for item in source.items)
+    return [
+        replace(item, source=f"{item.source} unseen")
+        for item in items
+        if item.mood is not None or len(item.intents) > 1
+    ]
+
+
+def _read(data: Path, *, held_out: bool) -> list[Source]:
+    sources = []
+    for name, share, file, reader in _plan():
+        path = data / f"{file}.jsonl.gz"
+        if path.is_file():
+            column, values = HELD_OUT.get(file, ("", frozenset()))
+            rows = [row for row in _without_test_rows(rows_of(path)) if (row.get(column) in values) is held_out]
+            rows = [row for row in rows if row.get("label") != _OUT_OF_SCOPE]
+            sources.append(Source(name, share, [replace(item, source=name) for item in reader(rows)]))
+    return sources
+
+
+def _plan() -> list[tuple[str, float, str, Callable[[list[dict[str, Any]]], Iterator[Item]]]]:
+    """Name, share of the training, file and reader of each set."""
+    return [
         ("shopping", 0.18, "sentiment/zh_shopping", _reviews),
         ("products", 0.03, "sentiment/zh_products4", _reviews),
         ("finance", 0.01, "sentiment/zh_finance_seed", _posts),
@@ -64,21 +93,13 @@ def public(data: Path) -> list[Source]:
         ("weibo", 0.03, "sentiment/zh_weibo_ewect", _posts),
         ("clinc", 0.03, "intent/en_clinc150", _intents),
         ("snips", 0.01, "intent/en_snips", _commands),
-        ("smp", 0.008, "intent/zh_smp2017", _intents),
+        ("smp", 0.008, "intent/zh_smp2017", _requests),
         ("queries", 0.06, "retrieval/zh_qbqtc", _queries),
         ("dialogues", 0.01, "chat/zh_kdconv", _openings),
         ("abstracts", 0.02, "summary/zh_csl", _abstracts),
         ("reading_zh", 0.02, "retrieval/zh_cmrc2018", _readings),
         ("reading_en", 0.02, "retrieval/en_xquad", _readings),
     ]
-    sources = []
-    for name, share, file, reader in plan:
-        path = data / f"{file}.jsonl.gz"
-        if path.is_file():
-            column, values = HELD_OUT.get(file, ("", frozenset()))
-            rows = [row for row in _without_test_rows(rows_of(path)) if row.get(column) not in values]
-            sources.append(Source(name, share, [replace(item, source=name) for item in reader(rows)]))
-    return sources
 
 
 def _reviews(rows: list[dict[str, Any]]) -> Iterator[Item]:
@@ -96,6 +117,12 @@ def _intents(rows: list[dict[str, Any]]) -> Iterator[Item]:
     for row in rows:
         routes = ("chat",) if row["label"] == "chat" else ()
         yield _intent(row, labels, routes)
+
+
+def _requests(rows: list[dict[str, Any]]) -> Iterator[Item]:
+    for item in _intents(rows):
+        words = [SMP_WORDS.get(label, label) for label in item.intents]
+        yield replace(item, intent=SMP_WORDS.get(item.intent or "", item.intent), intents=words)
 
 
 def _commands(rows: list[dict[str, Any]]) -> Iterator[Item]:

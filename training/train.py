@@ -24,7 +24,7 @@ _CHECK_EVERY = 0.05
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 """Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_SLOW = 0.3
+_SLOW = 0.03
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"

@@ -1,5 +1,6 @@
-"""How well a model in training decides the rows that were held out."""
+"""How well a model in training decides the rows, categories and labels that were held out."""
 
+import random
 from collections.abc import Sequence
 
 from qwen_allinone.model.prompt_file import PromptFile
@@ -13,6 +14,8 @@ from training.sources import Item
 _INTENT = PromptFile.load("qwen_allinone.tools", "intent")
 _MOST = 100
 """Rows of each task and source."""
+_OTHERS = 5
+"""Candidates besides the right one."""
 
 
 def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
@@ -20,7 +23,7 @@ def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
     qwen.model.eval()  # type: ignore[no-untyped-call]
     qwen.forget()
     tallies: dict[str, list[bool]] = {}
-    for item in held:
+    for item in random.Random(0).sample(held, len(held)):
         for task, question, right in _asked(item):
             hits = tallies.setdefault(f"{task} {item.source} {item.language}", [])
             if len(hits) < _MOST:
@@ -38,7 +41,8 @@ def _asked(item: Item) -> list[tuple[str, Question, tuple[str, ...]]]:
     if item.mood in ("positive", "negative") and item.source != "inputs":
         asked.append(("mood", mood_question(item.language), (item.mood,)))
     if item.intent is not None:
-        labels = sorted({item.intent, *[label for label in item.intents if label != item.intent][:5]})
+        others = sorted({label for label in item.intents if label != item.intent})
+        labels = sorted([item.intent, *random.Random(item.text).sample(others, min(_OTHERS, len(others)))])
         question = Choice(instructions=_INTENT.render(item.language, "instructions"), criteria=dict.fromkeys(labels))
         asked.append(("intent", question, (item.intent,)))
     return asked

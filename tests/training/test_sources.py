@@ -11,7 +11,7 @@ import pytest
 
 from training import grammar
 from training.examples import written
-from training.public_sets import HELD_OUT, natural, public
+from training.public_sets import HELD_OUT, SMP_WORDS, natural, public, unseen
 from training.roughening import roughened
 from training.sources import Item, Source, hold_out
 from training.topics import topics
@@ -81,6 +81,25 @@ def test_labels_that_are_held_out_are_no_candidates_either(name: str, tmp_path: 
     (source,) = public(tmp_path)
     assert {item.text for item in source.items} == {"aKept please", "bKept please"}
     assert {label for item in source.items for label in item.intents} == {"a kept", "b kept"}
+
+
+def test_what_is_held_out_validates(tmp_path: Path) -> None:
+    """Held-out categories with their mood, held-out labels with each other; no test rows, nothing trained on."""
+    reviews = [
+        {"text": "on the way", "label": "positive", "split": "dev"},
+        {"text": "kept back", "label": "negative", "split": "test"},
+        {"text": "learnt", "label": "negative", "split": "train"},
+    ]
+    requests = [{"text": f"about {label}", "label": label} for label in ("alarm", "recipe", "oos", "learnt")]
+    _write(tmp_path, "sentiment/en_sst2", reviews)
+    _write(tmp_path, "intent/en_clinc150", requests)
+    _write(tmp_path, "intent/zh_smp2017", [{"text": label, "label": label} for label in SMP_WORDS])
+    mood, *intents = sorted(unseen(tmp_path), key=lambda item: item.source != "sst2 unseen")
+    assert (mood.text, mood.mood) == ("on the way", "positive")
+    wanted = {"about alarm": "alarm", "about recipe": "recipe"} | SMP_WORDS
+    assert {item.text: item.intent for item in intents} == wanted
+    assert not any({"learnt", "oos"} & set(item.intents) for item in intents)
+    assert not {item.text for item in intents} & {item.text for source in public(tmp_path) for item in source.items}
 
 
 def test_tokenised_text_becomes_plain_again() -> None:
