@@ -79,7 +79,10 @@ def main(
     say = _log(log)
     shape = SIZES[size]
     sources, held = _sources(data, seed=seed)
-    say({"rows": {source.name: len(source.items) for source in sources}, "held out": len(held)})
+    length, highest = tokens or shape.tokens, rate or shape.learning_rate
+    rows = {source.name: len(source.items) for source in sources}
+    _same_settings(folder, {"size": size, "tokens": length, "rate": highest, "seed": seed, "rows": rows}, resume=resume)
+    say({"rows": rows, "held out": len(held)})
 
     if start is not None:
         _copy(start, folder)
@@ -87,9 +90,8 @@ def main(
     cast(torch.nn.Module, qwen.model).to(device)
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
     curriculum = Curriculum(teacher, sources, stages=CURRICULUM, batch_tokens=shape.batch, seed=seed)
-    training = Training(
-        cast(Qwen2ForCausalLM, qwen.model), tokens=tokens or shape.tokens, learning_rate=rate or shape.learning_rate
-    )
+    model = cast(Qwen2ForCausalLM, qwen.model)
+    training = Training(model, tokens=length, learning_rate=highest, seed=seed)
     if resume:
         training.take_up(folder)
 
@@ -97,8 +99,8 @@ def main(
         with training.averaged():
             _save(qwen, folder)
             say({"tokens": training.progress.seen, "accuracy": accuracies(qwen, held)})
-        curves.draw(log, folder / "curves.png")
         training.keep(folder)
+        curves.draw(log, folder / "curves.png")
 
     training.run(curriculum, log=say, check=check)
     check()
@@ -120,10 +122,21 @@ def _check(folder: Path, *, size: str, start: Path | None, resume: bool) -> None
         raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")
 
 
+def _same_settings(folder: Path, settings: dict[str, Any], *, resume: bool) -> None:
+    """Keep what decides the result of a training; one that is resumed must have the same."""
+    path = folder / "settings.json"
+    if resume:
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        for name, value in settings.items():
+            if begun[name] != value:
+                raise typer.BadParameter(f"{folder} was begun with {name} {begun[name]}, not {value}; give the same")
+    path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+
 def _copy(source: Path, target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for name in _MODEL_FILES:
-        shutil.copy(source / name, target / name)
+        shutil.copyfile(source / name, target / name)
 
 
 def _sources(data: Path | None, *, seed: int) -> tuple[list[Source], list[Item]]:

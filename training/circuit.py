@@ -4,8 +4,8 @@ Token vectors that were trained as a bag (``bags``) decide well by their mean al
 them before it finds that out, so it starts as the bag, in the manner of compiled transformers (Lindner et al., 2023,
 arXiv:2301.05062), and everything else it learns is added to that:
 
-1. the first head of the first layer looks at the roles named so far and marks every token by whether the last of them
-   tend to be the user;
+1. the first head of the first layer looks at the roles named so far and marks every token by how many of them are the
+   user;
 2. all heads of a middle layer look at the tokens with the highest mark and pass their mean on;
 3. the last layer passes on whatever it looks at, a little of everything at first, so that it only has to learn where to
    look when a reply takes up a word;

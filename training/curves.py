@@ -21,7 +21,11 @@ def draw(log: Path, picture: Path) -> None:
     above.set_ylabel("training loss")
     checks = [entry for entry in entries if "accuracy" in entry]
     for name in sorted({name for entry in checks for name in entry["accuracy"]}):
-        points = [(entry["tokens"] / 1e6, float(entry["accuracy"][name].split()[0])) for entry in checks]
+        points = [
+            (entry["tokens"] / 1e6, float(entry["accuracy"][name].split()[0]))
+            for entry in checks
+            if name in entry["accuracy"]
+        ]
         below.plot(*zip(*points, strict=True), label=name, marker=".", linewidth=1)
     below.set_ylabel("held-out accuracy")
     below.set_xlabel("million tokens")

@@ -1,6 +1,7 @@
 """The examples that were written for this project: tab-separated files in ``examples/``."""
 
 import csv
+import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -62,7 +63,8 @@ def _intents(path: Path) -> Iterator[Item]:
     for index, (domain, names, texts) in enumerate(rows):
         own = names.split(_OR)
         others = [label for label in domains[domain] if label not in own]
-        others += [label for label in everywhere[index % 7 :: 7] if label not in own][: len(others)]
+        elsewhere = random.Random(index).sample(everywhere, len(others) + len(own))
+        others += [label for label in elsewhere if label not in (*own, *others)][: len(others)]
         for name in own:
             known = {label: meanings[label] for label in (name, *others) if label in meanings}
             for text in texts.split(_OR):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from qwen_allinone.eval.labelled_set import LabelledRow, LabelledSet
 from qwen_allinone.eval.overlap import overlapping
-from training.public_sets import held_out_labels
+from training.public_sets import held_out_labels, spoken
 from training.sources import Item, Source
 
 _BENCHMARK_SETS = Path(__file__).parents[1] / "benchmarks" / "sets"
@@ -19,12 +19,15 @@ def unjudged(sources: Sequence[Source]) -> list[Source]:
     judged = [json.loads(line) for path in files for line in path.read_text("utf-8").splitlines()]
     rows = [row for name in ("sentiment", "routes") for row in LabelledSet.shipped(name).rows]
     rows += [LabelledRow(row["text"], row["text"], (), row["language"]) for row in judged]
-    labels = {label.lower() for row in judged for label in row.get("candidates", ())} | held_out_labels()
+    candidates = [label for row in judged for label in row.get("candidates", (row.get("label"),))]
+    labels = {spoken(label) for label in candidates if isinstance(label, str)} | held_out_labels()
+    memories = {row["memory"] for row in judged if row.get("memory")}
     kept = []
     for source in sources:
         texts = [item.text for item in source.items]
         replies = [item.reply or "" for item in source.items]
         dropped = {overlap.index for column in (texts, replies) for overlap in overlapping(rows, column)}
+        dropped |= {index for index, item in enumerate(source.items) if item.memory in memories}
         items = [_without_labels(item, labels) for index, item in enumerate(source.items) if index not in dropped]
         kept.append(replace(source, items=[item for item in items if item is not None]))
     return [source for source in kept if source.items]
@@ -34,6 +37,8 @@ def _without_labels(item: Item, labels: Container[str]) -> Item | None:
     """The item without such candidates; None if one of them is its answer."""
     if item.intent is None:
         return item
-    if item.intent.lower() in labels:
+    if spoken(item.intent) in labels:
         return None
-    return replace(item, intents=[label for label in item.intents if label.lower() not in labels])
+    intents = [label for label in item.intents if spoken(label) not in labels]
+    meanings = {label: meaning for label, meaning in item.meanings.items() if spoken(label) not in labels}
+    return replace(item, intents=intents, meanings=meanings)

@@ -168,7 +168,10 @@ class Teacher:
             if pieces[-1] and rng.random() < rate:
                 pieces.append("")
             pieces[-1] += character
-        body = [index for piece in pieces for index in self._chat.encode(piece)][: self._text_tokens]
+        body = [index for piece in pieces for index in self._chat.encode(piece)]
+        if len(body) > self._text_tokens:  # as SharedQwen.excerpt does
+            half = self._text_tokens // 2
+            body = [*body[:half], *self._chat.encode(" … "), *body[-half:]]
         empty = self._chat.turn(Message("user", ""))
         end = empty.index(self._chat.end_of_turn)
         return [*empty[:end], *body, *empty[end:]]
@@ -245,10 +248,7 @@ def _route(
         dropped = rng.choice([name for name in names if name not in item.routes])
         del names[dropped]
     named = {names[name]: criteria[name] for name in names}
-    if rng.random() < 0.15:
-        other = rng.choice(list(words["other_routes"]))
-        named[other] = words["other_routes"][other]
-    if others and rng.random() < 0.2:
+    if others and rng.random() < 0.3:
         for name, meaning in rng.sample(others, min(len(others), rng.choice((1, 2, 4)))):
             named.setdefault(name, None if bare else meaning)
     shortest = words["route_shortest"] if bare else None

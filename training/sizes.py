@@ -17,7 +17,7 @@ class Size:
     tokens: int
     """To train on, padding included."""
     learning_rate: float
-    """The highest; it climbs for 100 steps and falls linearly to zero."""
+    """The highest; it climbs for 100 steps, and falls linearly to zero at the end."""
     batch: int
     """Tokens of one step, padding included."""
     window: int = 1024
@@ -25,6 +25,6 @@ class Size:
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 3, 2, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
-    "small": Size(14000, 256, 512, 4, 4, bag_steps=1200, tokens=18_000_000, learning_rate=5e-4, batch=3000),
-    "base": Size(16000, 384, 1024, 4, 6, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
+    "small": Size(14000, 256, 512, 4, 4, bag_steps=1200, tokens=14_000_000, learning_rate=3e-4, batch=3000),
+    "base": Size(14000, 384, 896, 4, 6, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
 }

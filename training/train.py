@@ -20,11 +20,13 @@ from training.curriculum import Curriculum, Progress
 
 _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
-_CHECK_EVERY = 0.05
+_CHECK_EVERY = 0.1
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 """Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_SLOW = 0.03
+_COOLING = 0.35
+"""Last part of the training, in which the learning rate falls."""
+_SLOW = 0.05
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
@@ -33,8 +35,9 @@ _STATE, _PROGRESS = "state.safetensors", "progress"
 class Training:
     """A model in training: its optimizer, its running average and how far it is."""
 
-    def __init__(self, model: Qwen2ForCausalLM, *, tokens: int, learning_rate: float) -> None:
+    def __init__(self, model: Qwen2ForCausalLM, *, tokens: int, learning_rate: float, seed: int = 0) -> None:
         self.model = model
+        self._seed = seed
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
         self._optimizer = _optimizer(model)
@@ -43,7 +46,9 @@ class Training:
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        return self._learning_rate * min(1.0, self.progress.steps / 100) * (1 - self.progress.share)
+        return (
+            self._learning_rate * min(1.0, self.progress.steps / 100) * min(1.0, (1 - self.progress.share) / _COOLING)
+        )
 
     def run(
         self, curriculum: Curriculum, *, log: Callable[[dict[str, float]], None], check: Callable[[], None]
@@ -53,18 +58,20 @@ class Training:
         Args:
             curriculum: draws the batches.
             log: told of loss and speed now and then.
-            check: called at every twentieth of the way, when the model may be saved and the training kept.
+            check: called at every tenth of the way, when the model may be saved and the training kept.
         """
         losses: list[float] = []
-        start, before = time.monotonic(), self.progress.seen
+        seconds, before = 0.0, self.progress.seen
         while self.progress.share < 1:
+            start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
-            torch.manual_seed(self.progress.pools)
+            torch.manual_seed((self._seed << 32) + self.progress.pools)
             words = curriculum.stage(self.progress).words
             for batch in curriculum.pool(self.progress):
                 losses.append(self._step(batch, words))
+            seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
-                speed = (self.progress.seen - before) / (time.monotonic() - start)
+                speed = (self.progress.seen - before) / seconds
                 log({"tokens": self.progress.seen, "loss": sum(losses) / len(losses), "tokens_per_second": speed})
                 losses = []
                 if self.progress.share < 1:
@@ -138,12 +145,12 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     groups = [
         {
             "params": [
-                weight for weight in model.parameters() if (id(weight) in slow) is late and (weight.ndim > 1) is decayed
+                weight for weight in model.parameters() if (id(weight) in slow) is held and (weight.ndim > 1) is decayed
             ],
-            "weight_decay": 0.05 if decayed and not late else 0.0,
-            "part": _SLOW if late else 1.0,
+            "weight_decay": 0.05 if decayed and not held else 0.0,
+            "part": _SLOW if held else 1.0,
         }
-        for late in (False, True)
+        for held in (False, True)
         for decayed in (True, False)
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))

@@ -86,7 +86,7 @@ def _result(model: str, data: Path | None, parts: dict[str, list[Figure]]) -> Re
     return Result(
         model=name,
         weights=weights,
-        command=f"python -m benchmarks.accuracy --model {name}{' --data DIR' if data else ''}",
+        command=f"python -m benchmarks.accuracy --model {model}{' --data DIR' if data else ''}",
         conditions={"threads": 1, **{each: version(each) for each in _VERSIONED}, "sets": sets.digests()},
         parts=parts,
     )

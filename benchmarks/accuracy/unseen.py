@@ -7,14 +7,13 @@ from pathlib import Path
 
 from benchmarks.accuracy import held_out
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
-from benchmarks.accuracy.linear import Labelled, LinearClassifier
+from benchmarks.accuracy.linear import Labelled, LinearClassifier, mood_rows, route_rows, written_sources
 from benchmarks.accuracy.shipped import CHANCE, INTENT
 from benchmarks.accuracy.task import drawn, mood_task, route_task
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.tools import IntentTool
-from training.examples import written
 from training.public_sets import HELD_OUT, SMP_WORDS, VALIDATION_SHARE, public, spoken
 from training.sources import Item, Source, hold_out
 
@@ -39,7 +38,7 @@ def figures(qwen: SharedQwen, data: Path) -> list[Figure]:
 def mood_figures(qwen: SharedQwen, data: Path) -> list[Figure]:
     """Each set, and those together whose source the training never read."""
     sources, held = hold_out(public(data), VALIDATION_SHARE)
-    learnt = mood_rows([*sources, *written()])
+    learnt = mood_rows([*sources, *written_sources()])
     unseen = _rows(_unseen_moods(data), {text for text, _ in learnt})
     rows = {what: mood_task(qwen, part).samples(qwen) for what, part in unseen.items()}
     together = {"mood, unseen: all": [sample for samples in rows.values() for sample in samples]}
@@ -54,12 +53,6 @@ def mood_figure(what: str, samples: Sequence[Sample], linear: LinearClassifier) 
     floor = linear.floor([sample.row for sample in samples])
     unseen = Target(max(_UNSEEN_MOOD, floor.value)) if what.startswith("mood, unseen") else None
     return accuracy_figure(what, samples, floor=floor, target=_MOOD_TARGETS.get(what, unseen))
-
-
-def mood_rows(sources: Sequence[Source]) -> list[Labelled]:
-    """Every text that is known to be positive or negative."""
-    items = (item for source in sources for item in source.items)
-    return [(item.text, item.mood) for item in items if item.mood in ("positive", "negative")]
 
 
 def intent_figures(qwen: SharedQwen, data: Path) -> list[Figure]:
@@ -86,24 +79,25 @@ def candidates(right: str, labels: Sequence[str], seed: int) -> list[str]:
 
 
 def route_figures(qwen: SharedQwen, data: Path) -> list[Figure]:
-    """Each set, and all of them together."""
-    sets = {
-        f"route, unseen: {what}": held_out.rows((text, route) for text in drawn(texts, _ROUTES))
-        for (what, route), texts in _clear_routes(data).items()
-    }
-    samples = {what: route_task(qwen, rows).samples(qwen) for what, rows in sets.items()}
-    samples["route, unseen: all"] = [sample for part in samples.values() for sample in part]
-    linear = LinearClassifier(route_rows())
-    return [
-        accuracy_figure(what, part, floor=linear.floor([sample.row for sample in part]), target=_ROUTE)
-        for what, part in samples.items()
-    ]
-
-
-def route_rows() -> list[Labelled]:
-    """The inputs that were written for the training; one that allows several routes stands under each."""
-    inputs = next(source for source in written() if source.name == "inputs")
-    return [(item.text, route) for item in inputs.items for route in item.routes]
+    """Each set, and all of them together; apart from them those of which another part was trained on."""
+    linear = LinearClassifier(route_rows([*hold_out(public(data), VALIDATION_SHARE)[0], *written_sources()]))
+    found = []
+    for title, sets, target in (
+        ("route, unseen", _unseen_routes(data), _ROUTE),
+        ("route, seen source or its translation", _near_routes(data), None),
+    ):
+        samples = {
+            f"{title}: {what}": route_task(
+                qwen, held_out.rows((text, route) for text in drawn(texts, _ROUTES))
+            ).samples(qwen)
+            for (what, route), texts in sets.items()
+        }
+        samples[f"{title}: all"] = [sample for part in samples.values() for sample in part]
+        found += [
+            accuracy_figure(what, part, floor=linear.floor([sample.row for sample in part]), target=target)
+            for what, part in samples.items()
+        ]
+    return found
 
 
 def _rows(sets: Mapping[str, Sequence[Labelled]], known: set[str]) -> dict[str, list[LabelledRow]]:
@@ -118,6 +112,7 @@ def _unseen_moods(data: Path) -> dict[str, list[Labelled]]:
         "mood, unseen: eprstmt": held_out.labelled(data, "sentiment/zh_eprstmt"),
         "mood, unseen: 蒙牛": shopping(cat={"蒙牛"}),
         "mood, unseen: 热水器": shopping(cat={"热水器"}),
+        "mood, unseen: 书籍": shopping(cat={"书籍"}),
         "mood, unseen: notebook": held_out.labelled(data, "sentiment/zh_products4", cat={"notebook"}),
     }
 
@@ -139,14 +134,22 @@ def _unseen_intents(data: Path) -> dict[str, list[Labelled]]:
     }
 
 
-def _clear_routes(data: Path) -> dict[tuple[str, str], list[str]]:
+def _near_routes(data: Path) -> dict[tuple[str, str], list[str]]:
+    """Other rows of a source that was trained on, and the Chinese of texts whose English was."""
+    texts = partial(held_out.texts, data)
+    return {
+        ("csl abstracts", "summary"): texts("summary/zh_csl_title_dev", "text"),
+        ("xquad zh paragraphs", "summary"): texts("retrieval/zh_xquad", "context"),
+        ("xquad zh questions", "chat"): texts("retrieval/zh_xquad", "question"),
+    }
+
+
+def _unseen_routes(data: Path) -> dict[tuple[str, str], list[str]]:
     """Texts by set and by the one route that they belong to."""
     texts = partial(held_out.texts, data)
     return {
         ("eprstmt", "sentiment"): texts("sentiment/zh_eprstmt", "text"),
-        ("csl abstracts", "summary"): texts("summary/zh_csl_title_dev", "text"),
-        ("xquad zh paragraphs", "summary"): texts("retrieval/zh_xquad", "context"),
-        ("xquad zh questions", "chat"): texts("retrieval/zh_xquad", "question"),
+        ("书籍", "sentiment"): texts("sentiment/zh_shopping", "text", cat={"书籍"}),
         ("chatterbot zh questions", "chat"): held_out.first_turns(data, "chat/zh_chatterbot"),
         ("smp2017 train, message, music", "intent"): texts(
             "intent/zh_smp2017", "text", label={"train", "message", "music"}

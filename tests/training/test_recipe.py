@@ -1,6 +1,7 @@
 """One command makes a model that the toolkit loads."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -39,6 +40,32 @@ def test_the_command_writes_a_model_that_loads_and_decides(tmp_path: Path) -> No
     assert "--resume" in again.stderr
 
 
+def test_a_training_that_is_resumed_goes_on_where_it_was(tmp_path: Path) -> None:
+    """At its end nothing is left to train, and the same model is written; with other settings nothing is."""
+    run, out = tmp_path / "run", tmp_path / "out"
+    assert _run("--run", run, "--out", out).returncode == 0
+    trained, steps = (out / "model.safetensors").read_bytes(), _losses(run)
+    shutil.rmtree(out)
+    other = _run("--run", run, "--out", out, "--resume", "--seed", "1")
+    assert other.returncode == 2
+    assert "begun with seed 0, not 1" in _plain(other.stderr)
+    assert not out.exists()
+    resumed = _run("--run", run, "--out", out, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert (out / "model.safetensors").read_bytes() == trained
+    assert _losses(run) == steps
+
+
+def _losses(run: Path) -> int:
+    """How often the training told of its loss."""
+    return sum("loss" in json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines())
+
+
+def _plain(told: str) -> str:
+    """Without the frame and the line breaks of the terminal."""
+    return " ".join(told.replace("│", " ").split())
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -54,6 +81,6 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
     """One clear line, exit code 2, and no folder."""
     ran = _run("--run", tmp_path / "run", "--out", tmp_path / "out", *options)
     assert ran.returncode == 2
-    assert message in " ".join(ran.stderr.replace("│", " ").split())
+    assert message in _plain(ran.stderr)
     assert "Traceback" not in ran.stderr
     assert not list(tmp_path.iterdir())
