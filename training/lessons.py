@@ -15,6 +15,7 @@ from qwen_allinone.model.language import Language, language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import Choice, Noul, Question, Score, render_question
 from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.tools import ChatTool
 from training.roughening import roughened
 from training.sources import Item
 
@@ -180,18 +181,14 @@ class Teacher:
         return (*self._chat.turn(Message("system", words)), *self._chat.opening())
 
     def _reply(self, item: Item, language: Language, rng: random.Random) -> Branch:
-        notes = []
-        if item.mood == "negative" and rng.random() < 0.8:
-            notes.append(_TOOLS["chat"].render(language, "soothe"))
+        soothe = item.mood == "negative" and rng.random() < 0.8
         memories = [item.memory] if item.memory else []
         if item.memory or rng.random() < 0.15:
             others = [each.memory for each in rng.sample(self._replies, min(8, len(self._replies))) if each.memory]
             memories += [memory for memory in others if memory[:4] != item.memory[:4]][: rng.choice((0, 1, 2))]
             rng.shuffle(memories)
-        if memories:
-            lines = "\n".join(f"- {memory}" for memory in memories)
-            notes.append(_TOOLS["chat"].render(language, "memories", memories=lines))
-        stem = self._stem("\n".join(notes)) if notes else tuple(self._chat.opening())
+        notes = ChatTool.notes(language, memories=memories, soothe=soothe)
+        stem = self._stem(notes) if notes else tuple(self._chat.opening())
         return Branch(stem, ((*self._chat.encode(item.reply or ""), self._chat.end_of_turn),))
 
     def _questions(
@@ -328,23 +325,22 @@ def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Qu
 def _sentences(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
     tool = "knowledge" if "chat" in item.routes else "summary"
     return [
-        (_asked_about(tool, {"sentence": sentence}, language, rng), _yes(hit))
+        (_asked_about(tool, "sentence", sentence, language, rng), _yes(hit))
         for sentence, hit in _one_of_each(item.sentences, rng)
     ]
 
 
 def _keywords(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
     return [
-        (_asked_about("keywords", {"keyword": span}, language, rng), _yes(hit))
+        (_asked_about("keywords", "keyword", span, language, rng), _yes(hit))
         for span, hit in _one_of_each(item.spans, rng)
     ]
 
 
-def _asked_about(tool: str, part: dict[str, str], language: Language, rng: random.Random) -> Question:
-    ((name, words),) = part.items()
+def _asked_about(tool: str, part: str, words: str, language: Language, rng: random.Random) -> Question:
     if rng.random() < 0.7:
-        return Noul(instructions=_TOOLS[tool].render(language, name, **part))
-    return Noul(instructions=str(rng.choice(_PARAPHRASES[language][tool])).replace(f"${name}", words))
+        return Noul(instructions=_TOOLS[tool].render(language, part, **{part: words}))
+    return Noul(instructions=str(rng.choice(_PARAPHRASES[language][tool])).replace(f"${part}", words))
 
 
 def _one_of_each(marked: Sequence[tuple[str, bool]], rng: random.Random) -> list[tuple[str, bool]]:

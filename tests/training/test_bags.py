@@ -52,6 +52,17 @@ def test_moods_come_apart(chat: ChatML, sources: list[Source]) -> None:
     assert likeness(200) < likeness(0) - 0.2
 
 
+def test_words_of_options_lie_where_their_texts_do(chat: ChatML, sources: list[Source]) -> None:
+    """A good text is nearer to "positive" than to "negative", a bad one the other way round, in either language."""
+    vectors = bags.learn(np.zeros((_VOCABULARY, 32), np.float32), chat, sources, steps=200, seed=0)
+    for text, nearer, farther in (("lovely room", 0, 1), ("awful room", 1, 0)):
+        for options in (_MOODS, ("正面", "负面")):
+            near, far = (
+                float(_mean(vectors, chat, text) @ _mean(vectors, chat, options[place])) for place in (nearer, farther)
+            )
+            assert near > far
+
+
 _VOCABULARY = 14_000
 _MOODS = ("positive", "negative")
 _WORDS = (("lovely", "positive"), ("great", "positive"), ("awful", "negative"), ("broken", "negative"))

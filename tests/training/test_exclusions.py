@@ -52,6 +52,15 @@ def test_judged_labels_are_neither_answers_nor_candidates() -> None:
         assert _left(other) == [replace(other, intents=["baking"])]
 
 
+def test_judged_routes_and_memories_are_not_trained_on() -> None:
+    """A user's route that is judged is no label, nor one of the meanings; a memory that is judged is none to recall."""
+    route, memory = str(_judged("custom_routes")["label"]), "我对芒果过敏"
+    assert _left(Item("whatever it may be", "some", intent=route.replace("_", " "), intents=["mowing"])) == []
+    meant = Item("whatever it may be", "some", intent="mowing", intents=["baking"], meanings={route: "a word"})
+    assert _left(meant) == [replace(meant, meanings={})]
+    assert _left(Item("dinner?", "some", reply="No mango.", memory=memory)) == []
+
+
 def test_held_out_labels_are_words() -> None:
     """As a caller would write them, the Chinese ones too."""
     assert {"play music", "add to playlist", "天气"} <= held_out_labels()

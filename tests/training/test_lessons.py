@@ -2,11 +2,13 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.tools import ChatTool
 from training.lessons import Lesson, Teacher
 from training.sources import Item
 
@@ -63,6 +65,25 @@ def test_other_users_routes_are_wrong_for_a_text_of_a_shipped_one(qwen: SharedQw
     ]
     assert len(beside) > 10
     assert all(max(shares, key=shares.__getitem__) not in _MEANINGS for shares in beside)
+
+
+def test_replies_are_taught_as_the_chat_tool_asks_for_them(qwen: SharedQwen) -> None:
+    """With the tool's own notes: comfort for who is upset, and the item's memory, alone or among others'."""
+    item = replace(_MOOD, memory="I cannot eat nuts")
+    stems = [
+        qwen.chat.decode(lesson.branches[-1].stem) for lesson in _lessons(qwen, item) if len(lesson.answers[-1]) == 1
+    ]
+    comforted = ChatTool.notes("en", memories=[item.memory], soothe=True)
+    plain = ChatTool.notes("en", memories=[item.memory])
+    assert sum(comforted in stem for stem in stems) > sum(plain in stem and comforted not in stem for stem in stems) > 0
+    assert all(item.memory in stem for stem in stems)
+
+
+def test_a_long_text_is_cut_in_its_middle(qwen: SharedQwen) -> None:
+    """As the model reads it, who sees its beginning and its end."""
+    long = Item("first " + "word " * 60 + "last", "inputs", mood="positive")
+    read = [qwen.chat.decode(lesson.prefix) for lesson in _lessons(qwen, long, count=40)]
+    assert sum("first" in text and "last" in text and " … " in text for text in read) > 20
 
 
 @pytest.mark.parametrize("right", ["yes", "no"])

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.model import Choice, SharedQwen
+from training.sizes import SIZES, Size
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,6 +65,13 @@ def _losses(run: Path) -> int:
 def _plain(told: str) -> str:
     """Without the frame and the line breaks of the terminal."""
     return " ".join(told.replace("│", " ").split())
+
+
+@pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
+def test_every_size_could_ship(size: Size) -> None:
+    """None has more weights than fit into 25 MB at two bytes each."""
+    attention, feed_forward = 4 * size.width**2, 3 * size.width * size.inner
+    assert 2 * (size.vocabulary * size.width + size.layers * (attention + feed_forward)) < 24_900_000
 
 
 @pytest.mark.parametrize(

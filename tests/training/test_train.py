@@ -69,15 +69,28 @@ def test_a_resumed_training_gives_the_same_weights(
 
 
 def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
-    """The learning rate starts at zero, climbs, and falls to zero."""
+    """The learning rate starts at zero, climbs, stays, and falls to zero at the end."""
     training = Training(qwen.model, tokens=1000, learning_rate=1e-3)
     assert training.rate == 0
     training.progress.steps = 100
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 750
-    assert training.rate == pytest.approx(2.5e-4)
+    training.progress.seen = 600
+    assert training.rate == pytest.approx(1e-3)
+    training.progress.seen = 825
+    assert training.rate == pytest.approx(5e-4)
     training.progress.seen = 1000
     assert training.rate == 0
+
+
+def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """A step moves the embedding by a small part of what it moves other weights."""
+    training = Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
+    training.progress.steps = 100
+    before = {name: weight.clone() for name, weight in training.model.named_parameters()}
+    training._step(next(curriculum.pool(training.progress)), 1.0)
+    moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
+    slow = moved["model.embed_tokens.weight"] / moved["model.layers.0.mlp.down_proj.weight"]
+    assert 0 < slow < 0.1
 
 
 def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Curriculum) -> None:
