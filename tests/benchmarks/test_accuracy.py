@@ -1,5 +1,6 @@
 """Figures say what they are worth, and the sets of the accuracy benchmark are sound."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import yaml
 
 from benchmarks.accuracy import sets, unseen
 from benchmarks.accuracy.__main__ import main
-from benchmarks.accuracy.chats import repeats
+from benchmarks.accuracy.chats import Exchange, bare, is_broken, repeats, training_replies
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
+from benchmarks.accuracy.linear import LinearClassifier, written_sources
 from benchmarks.accuracy.result import Result
 from benchmarks.accuracy.stability import order_figure
 from benchmarks.accuracy.task import as_given, intent_task
@@ -52,6 +54,45 @@ def test_a_run_of_three_tokens_three_times_is_a_repetition() -> None:
     assert not repeats([1, 2, 3] * 2)
     assert not repeats([7] * 8)
     assert repeats([7] * 9)
+
+
+@pytest.mark.parametrize(
+    ("reply", "broken"),
+    [
+        ("Glad to hear it!", False),
+        ("", True),
+        ("half a \ufffd", True),
+        ("so <|im_start|>", True),
+        ("no no no " * 9, True),
+        (" ".join(map(str, range(200))), True),
+    ],
+)
+def test_broken_replies_are_found(qwen: SharedQwen, reply: str, *, broken: bool) -> None:
+    """Empty ones, halves of characters, control tokens, repetition, and those that never ended."""
+    assert is_broken(qwen, reply) is broken
+
+
+def test_a_memory_is_used_if_an_expected_word_is_in_the_reply() -> None:
+    """In any case; one of them is enough."""
+    asked = Exchange("what's my dog called", "en", "She is called biscuit!", soothed=False, expected=("Rex", "Biscuit"))
+    assert asked.remembered
+    assert asked.in_language
+    assert not replace(asked, reply="She is called Luna!").remembered
+    assert not replace(asked, reply="她叫豆豆").in_language
+
+
+def test_replies_filled_from_a_grammar_count_as_copies() -> None:
+    """What a slot was filled with does not make a reply new."""
+    (dialogue, *_) = [source for source in written_sources() if source.name.startswith("dialogue")]
+    assert {bare(str(item.reply)) for item in dialogue.items} <= training_replies()
+
+
+def test_the_floor_is_a_classifier_of_its_own() -> None:
+    """It learns from the rows it is given, in each language apart, and knows nothing of another."""
+    linear = LinearClassifier([("good film", "positive"), ("bad film", "negative"), ("a good one", "positive")])
+    rows = [LabelledRow(text, text, (label,), "en") for text, label in (("good", "positive"), ("bad", "negative"))]
+    assert linear.floor(rows).value == 1
+    assert linear.predict("好") is None
 
 
 def test_sorted_options_make_their_order_irrelevant(qwen: SharedQwen) -> None:
