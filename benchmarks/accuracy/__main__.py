@@ -13,7 +13,7 @@ import torch
 import typer
 from rich.console import Console
 
-from benchmarks.accuracy import chats, custom_routes, retrieval, sets, shipped, stability, unseen
+from benchmarks.accuracy import chats, custom_routes, retrieval, sets, shipped, stability, summaries, unseen
 from benchmarks.accuracy.chats import Exchange
 from benchmarks.accuracy.figure import Figure
 from benchmarks.accuracy.result import Result, weights_digest
@@ -69,6 +69,7 @@ def _measured(
     }
     if data is not None:
         parts["unseen data"] = lambda: unseen.figures(qwen, data)
+        parts["summaries"] = lambda: summaries.figures(qwen, data)
         parts["retrieval"] = lambda: retrieval.figures(data)
     figures = {}
     for name, measure in parts.items():

@@ -86,7 +86,7 @@ def test_labels_that_are_held_out_are_no_candidates_either(name: str, tmp_path: 
 
 
 def test_what_is_held_out_validates(tmp_path: Path) -> None:
-    """Held-out categories with their mood, held-out labels with each other; no test rows, nothing trained on."""
+    """Held-out categories with their mood, held-out labels with each other; nothing trained on, tested or unwatched."""
     reviews = [
         {"text": "on the way", "label": "positive", "split": "dev"},
         {"text": "kept back", "label": "negative", "split": "test"},
@@ -94,6 +94,7 @@ def test_what_is_held_out_validates(tmp_path: Path) -> None:
     ]
     requests = [{"text": f"about {label}", "label": label} for label in ("alarm", "recipe", "oos", "learnt")]
     _write(tmp_path, "sentiment/en_sst2", reviews)
+    _write(tmp_path, "sentiment/zh_shopping", [{"text": "情节拖沓", "label": "negative", "cat": "书籍"}])
     _write(tmp_path, "intent/en_clinc150", requests)
     _write(tmp_path, "intent/zh_smp2017", [{"text": label, "label": label} for label in SMP_WORDS])
     mood, *intents = sorted(unseen(tmp_path), key=lambda item: item.source != "sst2 unseen")

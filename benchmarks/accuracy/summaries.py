@@ -1,0 +1,38 @@
+"""Summaries: whether the one sentence that is picked is the one that says most of what the title says."""
+
+from pathlib import Path
+
+from benchmarks.accuracy.figure import Figure, Floor
+from benchmarks.accuracy.task import drawn
+from qwen_allinone.eval.metrics import Proportion
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.tools import SummaryTool
+from qwen_allinone.tools.sentences import split_sentences
+from training.public_sets import bigram_share, rows_of
+
+_MOST = 150
+"""Abstracts."""
+_SENTENCES = range(3, 9)
+
+
+def figures(qwen: SharedQwen, data: Path) -> list[Figure]:
+    """Abstracts of a source of which other rows were trained on."""
+    tool = SummaryTool(qwen=qwen, max_sentences=1)
+    abstracts = drawn(_abstracts(data), _MOST)
+    hits = [tool.invoke("".join(sentences)).text in best for sentences, best in abstracts]
+    first = [sentences[0] in best for sentences, best in abstracts]
+    what = "summary, seen source, unseen rows: the sentence of an abstract nearest to its title"
+    floor = Floor(sum(first) / len(first), "the first sentence")
+    return [Figure.of(what, Proportion(sum(hits), len(hits)), floor=floor)]
+
+
+def _abstracts(data: Path) -> list[tuple[list[str], list[str]]]:
+    """The sentences of each abstract, and those that share most pairs of characters with its title."""
+    found = []
+    for row in rows_of(data / "summary" / "zh_csl_title_dev.jsonl.gz"):
+        sentences = split_sentences(row["text"])
+        shares = [bigram_share(row["summary"], sentence) for sentence in sentences]
+        if len(sentences) in _SENTENCES and 0 < max(shares) != min(shares):
+            best = [sentence for sentence, share in zip(sentences, shares, strict=True) if share == max(shares)]
+            found.append((sentences, best))
+    return found
