@@ -24,14 +24,18 @@ class Stage:
     """How often a text that has a reply is asked about as well."""
     replies: float
     """By how much the shares of the sources with replies are multiplied."""
+    own_routes: float
+    """How often a text with a label is asked for its route, to which the label then belongs."""
+    cut: float
+    """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
 
 
 CURRICULUM = (
-    Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, words=1.0),
-    Stage(until=0.65, bare=0.35, asked_of_replies=0.5, replies=1.0, words=3.0),
-    Stage(until=1.0, bare=0.25, asked_of_replies=0.3, replies=3.0, words=6.0),
+    Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.2, cut=0.07, words=1.0),
+    Stage(until=0.65, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.4, cut=0.03, words=3.0),
+    Stage(until=1.0, bare=0.25, asked_of_replies=0.3, replies=3.0, own_routes=0.4, cut=0.03, words=6.0),
 )
 
 
@@ -80,7 +84,9 @@ class Curriculum:
         while len(lessons) < _POOL:
             source = rng.choices(self._sources, shares)[0]
             item = source.items[self._next(source, progress)]
-            lesson = self._teacher.lesson(item, rng, bare=stage.bare, asked=stage.asked_of_replies)
+            lesson = self._teacher.lesson(
+                item, rng, bare=stage.bare, asked=stage.asked_of_replies, own_routes=stage.own_routes, cut=stage.cut
+            )
             if lesson is not None:
                 lessons.append(lesson)
         groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), self._batch_tokens)

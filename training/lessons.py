@@ -31,8 +31,6 @@ _TOOLS = {
 _MOST_QUESTIONS = 3
 _OTHER_INTENTS = (2, 3, 4, 5, 5, 5, 6, 9)
 _SMOOTHING = 0.04
-_UNMERGED = 0.07
-"""How often, per character, a text is cut before it is encoded."""
 _BLANK = 0.06
 """How often a text that says nothing stands in place of the item's, and no option is better than another."""
 _LEVELS = {0: (1.0, 0.0, 0.0, 0.0, 0.0), 1: (0.0, 0.15, 0.5, 0.3, 0.05), 2: (0.0, 0.0, 0.05, 0.3, 0.65)}
@@ -114,7 +112,16 @@ class Teacher:
         }
         self._text_tokens = text_tokens
 
-    def lesson(self, item: Item, rng: random.Random, *, bare: float = 0.25, asked: float = 1.0) -> Lesson | None:
+    def lesson(
+        self,
+        item: Item,
+        rng: random.Random,
+        *,
+        bare: float = 0.25,
+        asked: float = 1.0,
+        own_routes: float = 0.2,
+        cut: float = 0.07,
+    ) -> Lesson | None:
         """The text with some of its questions; None if nothing can be asked of it.
 
         Args:
@@ -122,11 +129,13 @@ class Teacher:
             rng: draws everything.
             bare: how often a question comes in its shortest form, which teaches most per token.
             asked: how often a text that has a reply is asked about as well.
+            own_routes: how often the label of a text is asked for as a route.
+            cut: how often, per character, every second text is cut before it is encoded.
         """
         language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
         questions: list[tuple[Question, Answer]] = []
         if item.reply is None or rng.random() < asked:
-            questions = self._questions(item, language, rng, bare=bare)
+            questions = self._questions(item, language, rng, bare=bare, own_routes=own_routes)
         rng.shuffle(questions)
         branches, answers = [], []
         for question, answer in questions[:_MOST_QUESTIONS]:
@@ -137,33 +146,36 @@ class Teacher:
             answers.append(_smoothed([answer.get(option, 0.0) for option in rendered.options]))
         persona = rng.random() > 0.08 + bare / 2
         if branches and rng.random() < _BLANK:
-            prefix = [*self._turns([], language, persona=persona), *self._user_turn(rng.choice(BLANKS[language]), rng)]
+            prefix = [
+                *self._turns([], language, persona=persona),
+                *self._user_turn(rng.choice(BLANKS[language]), rng, cut=cut),
+            ]
             return Lesson(tuple(prefix), tuple(branches), tuple((1 / len(answer),) * len(answer) for answer in answers))
         if item.reply is not None:
             branches.append(self._reply(item, language, rng))
             answers.append((1.0,))
         if not branches:
             return None
-        prefix = self._prefix(item, language, rng, persona=persona)
+        prefix = self._prefix(item, language, rng, persona=persona, cut=cut)
         return Lesson(tuple(prefix), tuple(branches), tuple(answers))
 
-    def _prefix(self, item: Item, language: Language, rng: random.Random, *, persona: bool) -> list[int]:
+    def _prefix(self, item: Item, language: Language, rng: random.Random, *, persona: bool, cut: float) -> list[int]:
         history: list[Message] = []
         if item.reply is not None and rng.random() < 0.15:
             before = rng.choice(self._replies)
             history = [Message("user", before.text), Message("assistant", before.reply or "")]
-        return [*self._turns(history, language, persona=persona), *self._user_turn(roughened(item, rng), rng)]
+        return [*self._turns(history, language, persona=persona), *self._user_turn(roughened(item, rng), rng, cut=cut)]
 
     def _turns(self, history: Sequence[Message], language: Language, *, persona: bool) -> list[int]:
         who = [Message("system", _PERSONA.render(language, "persona"))] if persona else []
         return self._chat.turns([*who, *history])
 
-    def _user_turn(self, text: str, rng: random.Random) -> list[int]:
+    def _user_turn(self, text: str, rng: random.Random, *, cut: float) -> list[int]:
         """Often with merges left out, so that a word is known by its parts as well.
 
         After BPE dropout (Provilkov et al., 2020, arXiv:1910.13267).
         """
-        rate = _UNMERGED if rng.random() < 0.5 else 0.0
+        rate = cut if rng.random() < 0.5 else 0.0
         pieces = [""]
         for character in text:
             if pieces[-1] and rng.random() < rate:
@@ -192,7 +204,7 @@ class Teacher:
         return Branch(stem, ((*self._chat.encode(item.reply or ""), self._chat.end_of_turn),))
 
     def _questions(
-        self, item: Item, language: Language, rng: random.Random, *, bare: float
+        self, item: Item, language: Language, rng: random.Random, *, bare: float, own_routes: float
     ) -> list[tuple[Question, Answer]]:
         asked: list[tuple[Question, Answer]] = []
         if item.routes:
@@ -206,7 +218,7 @@ class Teacher:
         elif rng.random() < 0.2:
             asked += _yes_or_no(item, language, rng)
         if item.intent is not None:
-            asked += _intent(item, language, rng)
+            asked += _intent(item, language, rng, own_routes=own_routes)
         if item.sentences:
             asked += _sentences(item, language, rng)
         if item.spans:
@@ -292,9 +304,9 @@ def _yes_or_no(item: Item, language: Language, rng: random.Random) -> list[tuple
     return [(Noul(instructions=rng.choice(_PARAPHRASES[language][kind])), _yes(true))]
 
 
-def _intent(item: Item, language: Language, rng: random.Random) -> list[tuple[Question, Answer]]:
+def _intent(item: Item, language: Language, rng: random.Random, *, own_routes: float) -> list[tuple[Question, Answer]]:
     prompt = _TOOLS["intent"]
-    kind = "intent" if rng.random() < 0.8 else "route"
+    kind = "intent" if rng.random() < 1 - own_routes else "route"
     shipped = (_ROUTE if kind == "route" else prompt).render(language, "instructions")
     instructions = _wording(language, kind, shipped, rng)
     own = str(item.intent)

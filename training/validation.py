@@ -2,9 +2,10 @@
 
 import random
 from collections.abc import Sequence
+from typing import Any
 
 from qwen_allinone.model.prompt_file import PromptFile
-from qwen_allinone.model.questions import Choice, Question
+from qwen_allinone.model.questions import Choice, Noul, Question
 from qwen_allinone.model.shared import SharedQwen
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
@@ -12,6 +13,7 @@ from qwen_allinone.tools.sentiment import by_polarity, mood_question
 from training.sources import Item
 
 _INTENT = PromptFile.load("qwen_allinone.tools", "intent")
+_ROUTE = PromptFile.load("qwen_allinone.router", "route")
 _MOST = 100
 """Rows of each task and source."""
 _OTHERS = 5
@@ -19,7 +21,11 @@ _OTHERS = 5
 
 
 def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
-    """Share decided rightly: route of the inputs, mood of everything with a mood, intent among six candidates."""
+    """Share decided rightly.
+
+    Route of the inputs; mood of all that has one, but for the inputs; intent among six candidates; the intent as a
+    route of the user's beside the shipped ones; yes or no.
+    """
     qwen.model.eval()  # type: ignore[no-untyped-call]
     qwen.forget()
     tallies: dict[str, list[bool]] = {}
@@ -45,4 +51,11 @@ def _asked(item: Item) -> list[tuple[str, Question, tuple[str, ...]]]:
         labels = sorted([item.intent, *random.Random(item.text).sample(others, min(_OTHERS, len(others)))])
         question = Choice(instructions=_INTENT.render(item.language, "instructions"), criteria=dict.fromkeys(labels))
         asked.append(("intent", question, (item.intent,)))
+        if item.intent in item.meanings:
+            meanings: dict[str, Any] = {route.name: route.description[item.language] for route in shipped_routes()}
+            meanings[item.intent] = item.meanings[item.intent]
+            beside = Choice(instructions=_ROUTE.render(item.language, "instructions"), criteria=meanings)
+            asked.append(("own route", beside, (item.intent,)))
+    for words, true in item.questions[:1]:
+        asked.append(("question", Noul(instructions=words), ("yes" if true else "no",)))
     return asked

@@ -14,8 +14,8 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
     moods = [Item(f"text {number}", "inputs", mood="positive") for number in range(30)]
     talk = [Item(f"say {number}", "replies", reply="yes") for number in range(30)]
     stages = (
-        Stage(until=0.5, bare=0.5, asked_of_replies=0, replies=0, words=1),
-        Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, words=1),
+        Stage(until=0.5, bare=0.5, asked_of_replies=0, replies=0, own_routes=0, cut=0, words=1),
+        Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, own_routes=0, cut=0, words=1),
     )
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
     return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, batch_tokens=500, seed=1)

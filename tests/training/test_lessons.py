@@ -86,6 +86,16 @@ def test_a_long_text_is_cut_in_its_middle(qwen: SharedQwen) -> None:
     assert sum("first" in text and "last" in text and " … " in text for text in read) > 20
 
 
+def test_every_second_text_is_cut_before_it_is_encoded(qwen: SharedQwen) -> None:
+    """It then has more tokens, and says the same."""
+    teacher = Teacher(qwen.chat, [_MOOD], text_tokens=40)
+    drawn = [teacher.lesson(_MOOD, random.Random(seed), cut=cut) for seed in range(40) for cut in (0.0, 0.9)]
+    lengths = [len(lesson.prefix) for lesson in drawn if lesson is not None]
+    assert 10 < sum(more > less for less, more in zip(lengths[::2], lengths[1::2], strict=True)) < 30
+    said = [qwen.chat.decode(lesson.prefix).casefold() for lesson in drawn if lesson is not None]
+    assert said[::2] == said[1::2]
+
+
 @pytest.mark.parametrize("right", ["yes", "no"])
 def test_labels_are_asked_for_by_yes_or_no(qwen: SharedQwen, right: str) -> None:
     """Yes for the text's own label, no for another."""
