@@ -33,9 +33,9 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.2, cut=0.07, words=1.0),
-    Stage(until=0.65, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.4, cut=0.03, words=3.0),
-    Stage(until=1.0, bare=0.25, asked_of_replies=0.3, replies=3.0, own_routes=0.4, cut=0.03, words=6.0),
+    Stage(until=0.394, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.2, cut=0.07, words=1.0),
+    Stage(until=0.44, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.4, cut=0.03, words=3.0),
+    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.4, cut=0.03, words=6.0),
 )
 
 
