@@ -200,6 +200,7 @@ def evaluate(
 ) -> None:
     """测准确率，连同区间和基线。 · Measure accuracy, with its interval and baseline."""
     from qwen_allinone.eval import LABEL_MAPS, LabelledSet
+    from qwen_allinone.eval.tables import report_tables
 
     name = "routes" if task is Task.ROUTE else "sentiment"
     if data is None:
@@ -209,7 +210,7 @@ def evaluate(
     run = _eval_run(open_assistant(model), task, rows)
     with terminal.progress_bar(task) as progress:
         report = run.execute(out, progress=progress)
-    terminal.show_json(report.to_json()) if as_json else terminal.show(report.render())
+    terminal.show_json(report.to_json()) if as_json else terminal.show(report_tables(report))
 
 
 @app.command()

@@ -70,6 +70,8 @@ def show_demo(assistant: "Assistant", run: "EvalRun") -> None:
         assistant: answers the samples.
         run: the evaluation at the end.
     """
+    from qwen_allinone.eval.tables import report_tables
+
     terminal.show(f"模型 · model: {assistant.qwen.name}", style="dim")
     _heading("一、每条输入：情绪、路由、回答 · 1. Each input: mood, route, answer")
     for turn in take_samples(assistant):
@@ -80,7 +82,7 @@ def show_demo(assistant: "Assistant", run: "EvalRun") -> None:
     _heading("三、情绪判断有多准 · 3. How good the mood is")
     with terminal.progress_bar("sentiment") as progress:
         report = run.execute(progress=progress)
-    terminal.show(report.render())
+    terminal.show(report_tables(report))
 
 
 def _show_turn(turn: "Turn") -> None:

@@ -5,14 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from qwen_allinone.eval import metrics
 from qwen_allinone.eval.metrics import Baseline, ClassFigures, Confusion, Proportion, Reliability, SliceFigures
 from qwen_allinone.eval.sample import Sample
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 _VERSIONED = ("torch", "transformers", "scikit-learn")
 
@@ -125,12 +122,6 @@ class EvalReport:
             "seconds": self.seconds,
             "versions": dict(self.versions),
         }
-
-    def render(self) -> "RenderableType":
-        """Tables for a terminal."""
-        from qwen_allinone.eval.tables import report_tables
-
-        return report_tables(self)
 
 
 def _share(share: Proportion) -> dict[str, Any]:

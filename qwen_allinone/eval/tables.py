@@ -1,7 +1,6 @@
 """A report as tables that a newcomer understands."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -9,15 +8,13 @@ from rich.table import Table
 from rich.text import Text
 
 from qwen_allinone.eval.metrics import Proportion
-
-if TYPE_CHECKING:
-    from qwen_allinone.eval.report import EvalReport
+from qwen_allinone.eval.report import EvalReport
 
 _SHOWN_ERRORS = 3
 
 
-def report_tables(report: "EvalReport") -> RenderableType:
-    """Summary, labels, slices and confusion, one below the other."""
+def report_tables(report: EvalReport) -> RenderableType:
+    """Summary, labels, slices and confusion, one below the other, for a terminal."""
     parts: list[RenderableType] = [_summary(report)]
     if report.accuracy.n:
         parts += [_per_class(report), _confusion(report)]
@@ -39,7 +36,7 @@ def interval(share: Proportion) -> str:
     return f"{100 * low:.1f} to {100 * high:.1f} %"
 
 
-def _summary(report: "EvalReport") -> Table:
+def _summary(report: EvalReport) -> Table:
     table = _table(f"{report.task}: {report.model} on {report.data}", ["", ""], headed=False)
     share = report.accuracy
     _add(
@@ -64,7 +61,7 @@ def _summary(report: "EvalReport") -> Table:
     return table
 
 
-def _verdict(report: "EvalReport") -> str:
+def _verdict(report: EvalReport) -> str:
     always = report.baseline.accuracy.value if report.baseline is not None else None
     found = report.accuracy.interval
     if always is None or found is None:
@@ -74,18 +71,18 @@ def _verdict(report: "EvalReport") -> str:
     return "the model is worse" if found[1] < always else "no clear difference"
 
 
-def _unscored(report: "EvalReport") -> str:
+def _unscored(report: EvalReport) -> str:
     return f"{report.abstained} not sure enough, {sum(report.errors.values())} errors; not part of the accuracy"
 
 
-def _per_class(report: "EvalReport") -> Table:
+def _per_class(report: EvalReport) -> Table:
     table = _table("per label", ["label", "precision", "recall", "F1", "rows"])
     for each in report.per_class:
         _add(table, each.label, percent(each.precision), percent(each.recall), percent(each.f1), str(each.support))
     return table
 
 
-def _confusion(report: "EvalReport") -> Table:
+def _confusion(report: EvalReport) -> Table:
     labels = report.confusion.labels
     table = _table("confusion", ["true label / predicted", *labels])
     for label, counts in zip(labels, report.confusion.counts, strict=True):
@@ -93,7 +90,7 @@ def _confusion(report: "EvalReport") -> Table:
     return table
 
 
-def _slices(report: "EvalReport") -> Table:
+def _slices(report: EvalReport) -> Table:
     table = _table("slices", ["slice", "rows", "unscored", "accuracy", "95 % interval"])
     for each in report.slices:
         share = each.accuracy

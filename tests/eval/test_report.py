@@ -7,6 +7,7 @@ from rich.console import Console
 
 from qwen_allinone import __version__
 from qwen_allinone.eval import EvalReport, LabelledRow, Sample
+from qwen_allinone.eval.tables import report_tables
 from qwen_allinone.model import Decision
 
 
@@ -31,7 +32,7 @@ def printed(report):
     """The rendered report as plain text."""
     console = Console(width=120, force_terminal=False)
     with console.capture() as capture:
-        console.print(report.render())
+        console.print(report_tables(report))
     return capture.get()
 
 
