@@ -66,9 +66,9 @@ class Training:
             start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
-            words = curriculum.stage(self.progress).words
+            stage = curriculum.stage(self.progress)
             for batch in curriculum.pool(self.progress):
-                losses.append(self._step(batch, words))
+                losses.append(self._step(batch, words=stage.words, pace=stage.pace))
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
@@ -88,10 +88,10 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, batch: Batch, words: float) -> float:
+    def _step(self, batch: Batch, *, words: float = 1.0, pace: float = 1.0) -> float:
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * group["part"]
+            group["lr"] = self.rate * (_SLOW if group["held"] else pace)
         loss = loss_of(self.model, batch.to(self.model.device), words=words)
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -148,7 +148,7 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
                 weight for weight in model.parameters() if (id(weight) in slow) is held and (weight.ndim > 1) is decayed
             ],
             "weight_decay": 0.05 if decayed and not held else 0.0,
-            "part": _SLOW if held else 1.0,
+            "held": held,
         }
         for held in (False, True)
         for decayed in (True, False)

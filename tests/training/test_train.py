@@ -87,7 +87,7 @@ def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: C
     training = Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
     training.progress.steps = 100
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(curriculum.pool(training.progress)), 1.0)
+    training._step(next(curriculum.pool(training.progress)))
     moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
     slow = moved["model.embed_tokens.weight"] / moved["model.layers.0.mlp.down_proj.weight"]
     assert 0 < slow < 0.1
@@ -97,7 +97,7 @@ def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Cu
     """What is checked on the way is the average; the training goes on from its own weights."""
     training = Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
     for batch in curriculum.pool(training.progress):
-        training._step(batch, 1.0)
+        training._step(batch)
     own = {name: weight.clone() for name, weight in training.model.state_dict().items()}
     with training.averaged():
         averaged = {name: weight.clone() for name, weight in training.model.state_dict().items()}
