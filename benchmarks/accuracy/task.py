@@ -56,15 +56,14 @@ class Task:
 
     def samples(self, qwen: SharedQwen) -> list[Sample]:
         """Every exercise judged; one that the model refuses is unscored, never wrong."""
-        return [self._sample(qwen, exercise) for exercise in self.exercises]
+        asked = ((exercise.row.text, {self.name: exercise.question}) for exercise in self.exercises)
+        answers = qwen.decide_all(asked, calibration=self.calibration)
+        return [self._sample(*each) for each in zip(self.exercises, answers, strict=True)]
 
-    def _sample(self, qwen: SharedQwen, exercise: Exercise) -> Sample:
-        asked = {self.name: exercise.question}
-        try:
-            decision = qwen.decide(exercise.row.text, asked, calibration=self.calibration)[self.name]
-        except QwenAllInOneError as error:
-            return Sample(exercise.row, error=f"{type(error).__name__}: {error}")
-        return Sample(exercise.row, exercise.in_labels(decision))
+    def _sample(self, exercise: Exercise, answer: dict[str, Decision] | QwenAllInOneError) -> Sample:
+        if isinstance(answer, QwenAllInOneError):
+            return Sample(exercise.row, error=f"{type(answer).__name__}: {answer}")
+        return Sample(exercise.row, exercise.in_labels(answer[self.name]))
 
 
 def plain(qwen: SharedQwen) -> Calibration:

@@ -19,7 +19,7 @@ from qwen_allinone.errors import InputError, QwenAllInOneError, RunError
 if TYPE_CHECKING:
     from qwen_allinone.assistant import Assistant, OpenTurn
     from qwen_allinone.eval import EvalRun, LabelledSet
-    from qwen_allinone.model import Decision, Message
+    from qwen_allinone.model import Message
 
 
 class Commands(TyperGroup):
@@ -285,11 +285,9 @@ def _taken(assistant: "Assistant", turn: "OpenTurn", *, as_json: bool) -> "Seque
 
 def _eval_run(assistant: "Assistant", task: Task, rows: "LabelledSet") -> "EvalRun":
     from qwen_allinone.eval import EvalRun
-    from qwen_allinone.model.language import language_of
-    from qwen_allinone.tools.sentiment import by_polarity, mood_question
+    from qwen_allinone.tools import SentimentTool
 
-    def mood(text: str) -> "Decision":
-        return by_polarity(assistant.qwen.decide(text, {"mood": mood_question(language_of(text))})["mood"])
-
-    decide = mood if task is Task.SENTIMENT else assistant.router.decide
-    return EvalRun(task.value, rows, decide=decide, model=assistant.qwen.name)
+    decide_all = (
+        SentimentTool(qwen=assistant.qwen).polarities if task is Task.SENTIMENT else assistant.router.decide_all
+    )
+    return EvalRun(task.value, rows, decide_all=decide_all, model=assistant.qwen.name)

@@ -1,6 +1,6 @@
 """Decisions of one model over the shipped sets, and what they say about option order, layouts and corrections."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
@@ -82,13 +82,12 @@ class Survey:
             self.progress(f"{self.qwen.name}: {step}", done, total)
 
     def _run(self, task: Task, layout: Layout, calibration: Calibration) -> EvalReport:
-        def decide(text: str) -> Decision:
-            language = language_of(text)
-            asked = {task.name: task.question(language)}
-            decided = self.qwen.decide(text, asked, layout=layout, calibration=calibration)
-            return task.in_labels(decided[task.name])
+        def decide_all(texts: Iterable[str]) -> Iterator[Decision | QwenAllInOneError]:
+            asked = ((text, {task.name: task.question(language_of(text))}) for text in texts)
+            for answer in self.qwen.decide_all(asked, layout=layout, calibration=calibration):
+                yield answer if isinstance(answer, QwenAllInOneError) else task.in_labels(answer[task.name])
 
-        run = EvalRun(task.name, task.labelled_set, decide=decide, model=self.qwen.name)
+        run = EvalRun(task.name, task.labelled_set, decide_all=decide_all, model=self.qwen.name)
         correction = next((name for name, each in CORRECTIONS.items() if each == calibration), str(calibration))
         return run.execute(progress=partial(self.tell, f"{task.name}, {layout}, correction {correction}"))
 

@@ -3,12 +3,13 @@
 from qwen_allinone.eval.labelled_set import LABEL_MAPS, LabelledRow, LabelledSet
 from qwen_allinone.eval.overlap import Overlap, overlapping
 from qwen_allinone.eval.report import EvalReport
-from qwen_allinone.eval.run import Decide, EvalRun, Progress
+from qwen_allinone.eval.run import Decide, DecideAll, EvalRun, Progress
 from qwen_allinone.eval.sample import Sample
 
 __all__ = [
     "LABEL_MAPS",
     "Decide",
+    "DecideAll",
     "EvalReport",
     "EvalRun",
     "LabelledRow",

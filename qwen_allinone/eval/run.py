@@ -1,7 +1,7 @@
 """One scored pass over a labelled set."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from os import PathLike
@@ -19,11 +19,9 @@ if TYPE_CHECKING:
     from qwen_allinone.model.decision import Decision
 
 Decide = Callable[[str], "Decision"]
-"""Decides about one text.
-
-One text a call, and not an iterator over all of them: an iterator that raises is finished, so a single bad text would
-end the whole run.
-"""
+"""Decides about one text."""
+DecideAll = Callable[[Iterable[str]], Iterable["Decision | QwenAllInOneError"]]
+"""Decides about many texts in their order; an error takes the place of the decision that could not be had."""
 
 Progress = Callable[[int, int], None]
 """Told after each row how many of how many are done."""
@@ -38,9 +36,15 @@ class EvalRun:
     task: str
     labelled_set: LabelledSet
     _: KW_ONLY
-    decide: Decide
     model: str
     """Names the model in the report."""
+    decide: Decide | None = None
+    decide_all: DecideAll | None = None
+    """In place of ``decide``, which it outruns where texts share passes."""
+
+    def __post_init__(self) -> None:
+        if (self.decide is None) is (self.decide_all is None):
+            raise TypeError("give either decide or decide_all")
 
     def execute(self, out: str | PathLike[str] | None = None, *, progress: Progress | None = None) -> EvalReport:
         """Decide every row and count.
@@ -74,8 +78,8 @@ class EvalRun:
     def _samples(self, progress: Progress | None) -> Iterator[Sample]:
         rows = self.labelled_set.rows
         compared = False
-        for done, row in enumerate(rows, start=1):
-            sample = self._judge(row)
+        for done, (row, result) in enumerate(zip(rows, self._results(), strict=True), start=1):
+            sample = _judged(row, result)
             if sample.decision is not None and not compared:
                 self._compare_labels(sample.decision)
                 compared = True
@@ -83,11 +87,16 @@ class EvalRun:
             if progress is not None:
                 progress(done, len(rows))
 
-    def _judge(self, row: LabelledRow) -> Sample:
+    def _results(self) -> Iterable["Decision | QwenAllInOneError"]:
+        texts = [row.text for row in self.labelled_set.rows]
+        return map(self._result, texts) if self.decide_all is None else self.decide_all(texts)
+
+    def _result(self, text: str) -> "Decision | QwenAllInOneError":
+        assert self.decide is not None
         try:
-            return Sample(row, self.decide(row.text))
+            return self.decide(text)
         except QwenAllInOneError as error:
-            return Sample(row, error=f"{type(error).__name__}: {error}")
+            return error
 
     def _compare_labels(self, decision: "Decision") -> None:
         unknown = [label for label in self.labelled_set.labels if label not in decision.probabilities]
@@ -96,6 +105,12 @@ class EvalRun:
                 f"{self.labelled_set.name}: labels that are never decided: {', '.join(unknown)}; "
                 f"the options are: {', '.join(decision.probabilities)}; map the labels to these"
             )
+
+
+def _judged(row: LabelledRow, result: "Decision | QwenAllInOneError") -> Sample:
+    if isinstance(result, QwenAllInOneError):
+        return Sample(row, error=f"{type(result).__name__}: {result}")
+    return Sample(row, result)
 
 
 def _write(report: EvalReport, folder: Path) -> None:

@@ -52,7 +52,7 @@ class PrefixCache:
             for stored in reversed(self._entries):
                 if stored[length : length + 1] != ids[length : length + 1]:  # cannot share more: the quick way out
                     continue
-                if (shared := _shared_length(stored, ids)) > length:
+                if (shared := shared_length(stored, ids)) > length:
                     best, length = stored, shared
             if best is None:
                 self._misses += 1
@@ -98,7 +98,8 @@ def states_of(cache: "DynamicCache", length: int) -> KeyValues:
     )
 
 
-def _shared_length(stored: Sequence[int], ids: Sequence[int]) -> int:
+def shared_length(stored: Sequence[int], ids: Sequence[int]) -> int:
+    """How many tokens two runs begin with in common."""
     length = 0
     for left, right in zip(stored, ids, strict=False):
         if left != right:

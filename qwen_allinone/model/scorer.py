@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from qwen_allinone.model.branches import Branch, PackedBranches, pack
-from qwen_allinone.model.prefix_cache import KeyValues, PrefixCache, as_dynamic_cache, states_of
+from qwen_allinone.model.branches import Branch, Inquiry, PackedBatch, pack
+from qwen_allinone.model.prefix_cache import KeyValues, PrefixCache, as_dynamic_cache, shared_length, states_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -26,11 +26,16 @@ class Scorer:
         """Whether the architecture lets branches share one row; otherwise each leaf is read on its own."""
 
     def score(self, prefix: Sequence[int], branches: Sequence[Branch]) -> LeafScores:
-        """Log-likelihood of every leaf behind its stem and the prefix."""
+        """Log-likelihood of every leaf behind its stem and the prefix; the reading of the prefix is kept."""
+        (scores,) = self.score_all([Inquiry(tuple(prefix), tuple(branches))])
+        return scores
+
+    def score_all(self, inquiries: Sequence[Inquiry]) -> list[LeafScores]:
+        """The same for several texts in one pass; only what their prefixes begin with in common is kept."""
         with torch.inference_mode():
             if self.packs:
-                return self._score_packed(prefix, pack(branches))
-            return self.score_one_by_one(prefix, branches)
+                return self._score_packed(inquiries)
+            return [self.score_one_by_one(each.prefix, each.branches) for each in inquiries]
 
     def score_one_by_one(self, prefix: Sequence[int], branches: Sequence[Branch]) -> LeafScores:
         """The same by one whole forward pass per leaf: slow, and what packed scores must equal."""
@@ -59,23 +64,43 @@ class Scorer:
         self._cache.store(prefix, read)
         return read
 
-    def _score_packed(self, prefix: Sequence[int], packed: PackedBranches) -> LeafScores:
-        cache = as_dynamic_cache(self.read(prefix) if prefix else None)
-        rows = sorted({row for branch in packed.targets for leaf in branch for row, _ in leaf})
-        logits = self._model(
-            input_ids=self._tensor(packed.ids),
-            attention_mask=packed.mask(len(prefix), self._model.dtype).to(self._model.device),
-            position_ids=packed.positions(len(prefix)).to(self._model.device),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=torch.tensor(rows, device=self._model.device),
-        ).logits[0]
-        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
-        where = {row: index for index, row in enumerate(rows)}
-        return tuple(
-            tuple(sum(float(log_probabilities[where[row], token]) for row, token in leaf) for leaf in branch)
-            for branch in packed.targets
+    def _score_packed(self, inquiries: Sequence[Inquiry]) -> list[LeafScores]:
+        first, *others = (each.prefix for each in inquiries)
+        prefix = first[: min((shared_length(first, other) for other in others), default=len(first))]
+        batch = PackedBatch(tuple(pack(each.branches, each.prefix[len(prefix) :]) for each in inquiries))
+        states = self.read(prefix) if prefix else ()
+        repeated = tuple(
+            (keys.expand(len(inquiries), -1, -1, -1), values.expand(len(inquiries), -1, -1, -1))
+            for keys, values in states
         )
+        device = self._model.device
+        hidden = self._model.base_model(
+            input_ids=batch.ids().to(device),
+            attention_mask=batch.mask(len(prefix), self._model.dtype).to(device),
+            position_ids=batch.positions(len(prefix)).to(device),
+            past_key_values=as_dynamic_cache(repeated),
+            use_cache=True,
+        ).last_hidden_state
+        targets = [
+            (number, place, token)
+            for number, row in enumerate(batch.rows)
+            for branch in row.targets
+            for leaf in branch
+            for place, token in leaf
+        ]
+        places = sorted({target[:2] for target in targets})
+        where = {place: index for index, place in enumerate(places)}
+        numbers, columns = torch.tensor(places, device=device).T
+        logits = self._model.get_output_embeddings()(  # type: ignore[no-untyped-call]
+            hidden[numbers, columns]
+        )
+        logs = torch.log_softmax(logits.float(), dim=-1)
+        at, tokens = torch.tensor([(where[number, place], token) for number, place, token in targets], device=device).T
+        found = iter(logs[at, tokens].tolist())
+        return [
+            tuple(tuple(sum(next(found) for _ in leaf) for leaf in branch) for branch in row.targets)
+            for row in batch.rows
+        ]
 
     def _score_alone(self, before: Sequence[int], leaf: Sequence[int]) -> float:
         logits = self._model(

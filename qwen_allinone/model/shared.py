@@ -1,43 +1,29 @@
 """The one model in memory: it reads a text once, decides any number of questions about it, and writes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Unpack
 
-from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
+from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.model import loading
-from qwen_allinone.model.branches import Branch
-from qwen_allinone.model.calibration import Calibration, per_token, without_prior
+from qwen_allinone.model.calibration import Calibration
 from qwen_allinone.model.capabilities import Capabilities, Layout
 from qwen_allinone.model.chatml import ChatML, Message
+from qwen_allinone.model.decider import Decider, Manner
 from qwen_allinone.model.decision import Acceptance, Decision
-from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.language import language_of
 from qwen_allinone.model.pipeline import QwenPipeline
 from qwen_allinone.model.prefix_cache import CacheStatistics, PrefixCache
-from qwen_allinone.model.prompt_file import PromptFile
-from qwen_allinone.model.questions import Question, RenderedQuestion, render_question
-from qwen_allinone.model.scorer import LeafScores, Scorer
+from qwen_allinone.model.prompt_layout import Excerpt, PromptLayout, with_system
+from qwen_allinone.model.questions import Question
+from qwen_allinone.model.scorer import Scorer
 from qwen_allinone.model.writer import Reply, ReplyStream, Writer, Writing, WritingOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_PERSONA = PromptFile.load("qwen_allinone.model", "persona")
-_CONTENT_FREE = "N/A"
-_MOST_PRIORS = 512
-
 _loaded: dict[tuple[str, str], "SharedQwen"] = {}
 _loading = Lock()
-
-
-@dataclass(frozen=True)
-class Excerpt:
-    """As much of a text as the model reads at once."""
-
-    text: str
-    cut_tokens: int
-    """How many tokens were left out of the middle; 0: the text is whole."""
 
 
 class SharedQwen:
@@ -64,13 +50,14 @@ class SharedQwen:
         self.chat = ChatML(tokenizer)
         self._cache = cache or PrefixCache()
         self._lock = RLock()
-        self._priors: dict[tuple[object, ...], tuple[float, ...]] = {}
         stops = self.chat.stop_ids
         model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             eos_token_id=list(stops), pad_token_id=stops[-1]
         )
         self.pipeline = QwenPipeline(model, tokenizer, self.chat.conversation, self._lock)
         self._scorer = Scorer(model, self._cache)
+        self._prompts = PromptLayout(self.chat, self.capabilities, self.context_window)
+        self._decider = Decider(self._prompts, self._scorer, self._lock)
         self._writer = Writer(self.pipeline, self.chat, self._scorer, window=self.context_window, lock=self._lock)
 
     @classmethod
@@ -115,17 +102,11 @@ class SharedQwen:
         """Drop everything that was read and kept: needed only when the weights were changed in place."""
         with self._lock:
             self._cache.clear()
-            self._priors.clear()
+            self._decider.forget()
 
     def excerpt(self, text: str) -> Excerpt:
         """The text as decisions and replies read it: whole, or cut in its middle if the model declares a limit."""
-        limit = self.capabilities.reading_tokens
-        ids = self.chat.encode(text)
-        if limit is None or len(ids) <= limit:
-            return Excerpt(text, 0)
-        half = limit // 2
-        head, tail = self.chat.decode(ids[:half]), self.chat.decode(ids[-half:])
-        return Excerpt(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * half)
+        return self._prompts.excerpt(text)
 
     def decide(
         self,
@@ -152,20 +133,32 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        corrections = calibration or self.calibration
-        language = language_of(text)
-        rendered = {
-            name: [render_question(question, language, order=order) for order in corrections.orders(question)]
-            for name, question in questions.items()
-        }
-        every = [each for orders in rendered.values() for each in orders]
-        logs = iter(self._corrected(text, every, history, layout=layout, corrections=corrections))
-        return {
-            name: Decision.of(
-                corrections.probabilities(questions[name], orders, [next(logs) for _ in orders]), acceptance
-            )
-            for name, orders in rendered.items()
-        }
+        manner = Manner(layout, calibration or self.calibration, acceptance)
+        return self._decider.decide(text, questions, manner, history=history)
+
+    def decide_all(
+        self,
+        texts: Iterable[tuple[str, Mapping[str, Question]]],
+        *,
+        layout: Layout | None = None,
+        calibration: Calibration | None = None,
+        acceptance: Acceptance | None = None,
+        batch_tokens: int = 4096,
+    ) -> Iterator[dict[str, Decision] | QwenAllInOneError]:
+        """Decide about any number of texts, many in one pass; each gets what ``decide`` gives it alone.
+
+        Args:
+            texts: each with its questions; read as they are needed, some hundred at a time.
+            layout: where the question stands; by default as the model declares.
+            calibration: corrections; by default as the model declares.
+            acceptance: bounds below which a decision abstains; none by default.
+            batch_tokens: the most tokens of a pass, padding included, unless a single text has more.
+
+        Yields:
+            In the order of the texts, the decisions about each; where ``decide`` would raise, the error.
+        """
+        manner = Manner(layout, calibration or self.calibration, acceptance)
+        return self._decider.decide_all(texts, manner, batch_tokens=batch_tokens)
 
     def likelihoods(
         self,
@@ -191,15 +184,7 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        language, plain = language_of(text), Calibration()
-        rendered = [
-            render_question(question, language, order=plain.orders(question)[0]) for question in questions.values()
-        ]
-        logs = self._score(text, rendered, history, layout=layout, packed=packed)
-        return {
-            name: dict(zip(each.options, log, strict=True))
-            for name, each, log in zip(questions, rendered, logs, strict=True)
-        }
+        return self._decider.likelihoods(text, questions, Manner(layout), history=history, packed=packed)
 
     def write(
         self, text: str, *, history: Sequence[Message] = (), notes: str = "", **options: Unpack[WritingOptions]
@@ -225,7 +210,7 @@ class SharedQwen:
         self, text: str, *, history: Sequence[Message] = (), notes: str = "", **options: Unpack[WritingOptions]
     ) -> ReplyStream:
         """The same piece by piece, continuing from the text already read; leaving the loop cancels it."""
-        messages = [*self._conversation(text, history, language_of(text))]
+        messages = self._prompts.conversation(text, history, language_of(text))
         return self.stream_reply(messages, notes=notes, **options)
 
     def stream_reply(
@@ -233,89 +218,8 @@ class SharedQwen:
     ) -> ReplyStream:
         """Begin a reply to a conversation that is laid out already; ``notes`` go behind the branch point."""
         if notes and self.capabilities.layout == "instruction_first":
-            messages, notes = _with_system(messages, notes), ""
+            messages, notes = with_system(messages, notes), ""
         prefix = self.chat.turns(messages)
         branch = self.chat.turn(Message("system", notes)) if notes else []
         prompt = [*prefix, *branch, *self.chat.opening(thinking=thinking)]
         return self._writer.stream(prompt, Writing(**options), branch_point=len(prefix))
-
-    def _conversation(self, text: str, history: Sequence[Message], language: Language) -> list[Message]:
-        if not text.strip():
-            raise EmptyTextError("the text is empty; give at least one character that is not white space")
-        persona = Message("system", _PERSONA.render(language, "persona"))
-        return [persona, *history, Message("user", self.excerpt(text).text)]
-
-    def _score(
-        self,
-        text: str,
-        questions: Sequence[RenderedQuestion],
-        history: Sequence[Message] = (),
-        *,
-        layout: Layout | None,
-        language: Language | None = None,
-        packed: bool = True,
-    ) -> LeafScores:
-        if not questions:
-            raise QuestionError("no questions were given; name at least one")
-        messages = self._conversation(text, history, language or language_of(text))
-        if (layout or self.capabilities.layout) == "text_first":
-            prefix = self.chat.turns(messages)
-            branches = [self._branch(self.chat.turn(Message("system", each.text)), each) for each in questions]
-            groups = [branches]
-        else:
-            prefix = []
-            branches = [self._branch(self.chat.turns(_with_system(messages, each.text)), each) for each in questions]
-            groups = [[branch] for branch in branches]
-        longest = len(prefix) + max(len(branch.stem) + max(map(len, branch.leaves)) for branch in branches)
-        if longest > self.context_window:
-            raise TextTooLongError(
-                f"text and question have {longest} tokens, the model's context window {self.context_window}; "
-                f"shorten the text"
-            )
-        score = self._scorer.score if packed else self._scorer.score_one_by_one
-        with self._lock:
-            return tuple(log for group in groups for log in score(prefix, group))
-
-    def _branch(self, before: Sequence[int], question: RenderedQuestion) -> Branch:
-        return Branch((*before, *self.chat.opening()), self._leaves(question))
-
-    def _leaves(self, question: RenderedQuestion) -> tuple[tuple[int, ...], ...]:
-        return tuple((*self.chat.encode(words), self.chat.end_of_turn) for words in question.options.values())
-
-    def _corrected(
-        self,
-        text: str,
-        questions: Sequence[RenderedQuestion],
-        history: Sequence[Message],
-        *,
-        layout: Layout | None,
-        corrections: Calibration,
-    ) -> LeafScores:
-        logs = self._score(text, questions, history, layout=layout)
-        if corrections.prior:
-            logs = without_prior(logs, self._prior(questions, language_of(text), layout))
-        if corrections.per_token:
-            logs = per_token(logs, [list(map(len, self._leaves(question))) for question in questions])
-        return logs
-
-    def _prior(
-        self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
-    ) -> list[tuple[float, ...]]:
-        """Scores of the options for a content-free text, computed once per question and kept for the latest ones."""
-        keys = [(question.text, tuple(question.options.items()), language, layout) for question in questions]
-        with self._lock:
-            new = {key: each for key, each in zip(keys, questions, strict=True) if key not in self._priors}
-            if new:
-                logs = self._score(_CONTENT_FREE, list(new.values()), layout=layout, language=language)
-                self._priors |= zip(new, logs, strict=True)
-            found = [self._priors[key] for key in keys]
-            while len(self._priors) > _MOST_PRIORS:
-                del self._priors[next(iter(self._priors))]
-        return found
-
-
-def _with_system(messages: Sequence[Message], words: str) -> list[Message]:
-    """The conversation with these words at the end of its system turn, or in one of their own."""
-    if messages and messages[0].role == "system":
-        return [Message("system", f"{messages[0].content}\n\n{words}"), *messages[1:]]
-    return [Message("system", words), *messages]

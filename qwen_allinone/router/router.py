@@ -1,6 +1,6 @@
 """The Runnable that decides which prompt fits an input, and dispatches to the Runnable behind it."""
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import RLock
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
-from qwen_allinone.errors import InputError, UnknownRouteError
+from qwen_allinone.errors import InputError, QwenAllInOneError, UnknownRouteError
 from qwen_allinone.model import Acceptance, Choice, Decision, Message, SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.router.question import route_question
@@ -117,6 +117,12 @@ class PromptRouter(Runnable[Any, Routed]):
         """Every route's probability and the margin, without running anything."""
         questions = {"route": self.question(text)}
         return self._qwen.decide(text, questions, history=history, acceptance=self._acceptance)["route"]
+
+    def decide_all(self, texts: Iterable[str]) -> Iterator[Decision | QwenAllInOneError]:
+        """The same for many texts, several in one pass; an error takes the place of a decision."""
+        asked = ((text, {"route": self.question(text)}) for text in texts)
+        for answer in self._qwen.decide_all(asked, acceptance=self._acceptance):
+            yield answer if isinstance(answer, QwenAllInOneError) else answer["route"]
 
     def chosen(self, decision: Decision) -> Route:
         """The route that a decision leads to."""

@@ -6,7 +6,7 @@ import torch
 from qwen_allinone.doctor.packed_scoring import packed_scoring
 from qwen_allinone.errors import RunError
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.branches import PackedBranches
+from qwen_allinone.model.branches import PackedBatch
 
 
 def test_packed_and_single_scores_agree(any_qwen):
@@ -20,9 +20,9 @@ def test_a_wrong_packing_is_found(qwen, monkeypatch):
     """Positions that run on instead of being restarted show as a difference."""
 
     def run_on(self, past):
-        return torch.arange(past, past + len(self.ids))[None]
+        return torch.arange(past, past + self.width).repeat(len(self.rows), 1)
 
-    monkeypatch.setattr(PackedBranches, "positions", run_on)
+    monkeypatch.setattr(PackedBatch, "positions", run_on)
     assert packed_scoring(qwen)["largest_difference"] > 0.1
 
 

@@ -45,6 +45,27 @@ def test_one_failing_text_does_not_end_the_run():
     assert report.errors == {"EmptyTextError: pretend": 1}
 
 
+def test_many_texts_may_be_decided_at_once():
+    """Decisions and errors stand in the order of the rows; the report is the same as one text at a time."""
+
+    def all_at_once(texts):
+        for text in list(texts):
+            try:
+                yield short_is_good(text)
+            except EmptyTextError as error:
+                yield error
+
+    together = EvalRun("sentiment", ROWS, decide_all=all_at_once, model="stub").execute()
+    assert together.samples == run().samples
+
+
+@pytest.mark.parametrize("given", [{}, {"decide": short_is_good, "decide_all": map}])
+def test_one_of_two_ways_to_decide_is_given(given):
+    """Neither and both are refused."""
+    with pytest.raises(TypeError, match="either decide or decide_all"):
+        EvalRun("sentiment", ROWS, model="stub", **given)
+
+
 def test_a_bug_in_what_decides_is_not_hidden():
     """Only this package's errors make a row unscored; any other ends the run."""
 

@@ -4,7 +4,7 @@ from tiny_qwen import SHAPE, likelihood
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.branches import Branch
+from qwen_allinone.model.branches import Branch, Inquiry
 from qwen_allinone.model.prefix_cache import PrefixCache
 from qwen_allinone.model.scorer import Scorer
 
@@ -94,6 +94,30 @@ def test_a_sibling_question_changes_no_score(any_qwen):
     alone = scorer.score(prefix, [first])[0]
     for siblings in ([first, second], [second, first], [*others, first], [first, first]):
         assert scorer.score(prefix, siblings)[siblings.index(first)] == pytest.approx(alone, abs=1e-4)
+
+
+def test_several_texts_at_once_score_as_each_alone(any_qwen):
+    """Texts of other lengths with other questions share a pass, whatever their prefixes have in common."""
+    encode, branches = any_qwen.chat.encode, branches_of(any_qwen)
+    texts = ["会议拖了两个小时", "会议拖了", "会议拖了两个小时，毫无进展。The meeting took two hours.", "Not in common"]
+    inquiries = [
+        Inquiry(tuple(encode(text)), tuple(branches[number:])) for number, text in enumerate([*texts, texts[0]])
+    ]
+    expected = [brute_force(any_qwen.model, each.prefix, each.branches) for each in inquiries]
+    for chosen in (slice(0, 3), slice(0, 5), slice(4, 1, -1)):
+        found = Scorer(any_qwen.model, PrefixCache()).score_all(inquiries[chosen])
+        for scores, wanted in zip(found, expected[chosen], strict=True):
+            assert_equal(scores, wanted)
+
+
+def test_only_what_texts_have_in_common_is_kept(qwen):
+    """Thousands of texts do not drive the persona out of the cache."""
+    cache, branches = PrefixCache(), tuple(branches_of(qwen, OPTION_SETS[:1]))
+    inquiries = [Inquiry((*range(20, 30), number, number), branches) for number in (40, 50, 60)]
+    scorer = Scorer(qwen.model, cache)
+    scorer.score_all(inquiries)
+    scorer.score_all(inquiries)
+    assert (cache.statistics.entries, cache.statistics.reused_tokens) == (1, 10)
 
 
 def test_one_by_one_scores_equal_brute_force(any_qwen):
