@@ -32,6 +32,14 @@ class KnownModel:
         how = {"layout": layout, "calibration": calibration or Calibration()}
         return {name: self._decision(question, self.rule(text, question, how)) for name, question in questions.items()}
 
+    def decide_all(self, texts, **how):
+        """Each by itself; an error takes the place of the decisions."""
+        for text, questions in texts:
+            try:
+                yield self.decide(text, questions, **how)
+            except TextTooLongError as error:
+                yield error
+
     def _decision(self, question, option):
         rest = (1 - self.margin) / len(question.criteria)
         return Decision.of({label: rest + self.margin * (label == option) for label in question.criteria})
