@@ -17,6 +17,7 @@ check: .venv/installed-dev
 
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.decisions
+	$(BIN)/python -m benchmarks.batches
 
 bench-accuracy: .venv/installed-dev
 	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))

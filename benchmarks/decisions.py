@@ -3,10 +3,6 @@
 Interleaved in one run on the same weights; medians and ratios go to ``benchmarks/results/decisions.json``.
 """
 
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -14,6 +10,7 @@ from typing import Annotated
 import torch
 import typer
 
+from benchmarks import interleaved
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.questions import Question, render_question
@@ -44,27 +41,15 @@ def main(
         "one by one": lambda text: qwen.likelihoods(text, _questions(text), packed=False),
         "generated": lambda text: _generated(qwen, text),
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for number in range(rounds + 1):
-        for text in _TEXTS:
-            for name, decide in ways.items():
-                qwen.forget()
-                start = time.perf_counter()
-                decide(text)
-                if number:
-                    seconds[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in seconds.items()}
-    result = {
-        "model": model,
-        "command": f"python -m benchmarks.decisions --model {model} --rounds {rounds} --threads {threads}",
-        "n": len(_TEXTS) * rounds,
-        "conditions": {"machine": platform.machine(), "threads": threads, "torch": torch.__version__},
-        "median_ms": {name: round(value * 1000, 2) for name, value in medians.items()},
-        "ratio_to_packed": {name: round(value / medians["packed"], 2) for name, value in medians.items()},
-    }
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    seconds = interleaved.medians(ways, _TEXTS, rounds=rounds, before=qwen.forget)
+    interleaved.report(
+        out,
+        seconds,
+        base="packed",
+        model=model,
+        command=f"python -m benchmarks.decisions --model {model} --rounds {rounds} --threads {threads}",
+        n=len(_TEXTS) * rounds,
+    )
 
 
 def _questions(text: str) -> dict[str, Question]:
