@@ -2,8 +2,11 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from qwen_allinone.errors import QwenAllInOneError
+from qwen_allinone.model.decision import Decision
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import Choice, Noul, Question
 from qwen_allinone.model.shared import SharedQwen
@@ -28,19 +31,30 @@ def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
     """
     qwen.model.eval()  # type: ignore[no-untyped-call]
     qwen.forget()
-    tallies: dict[str, list[bool]] = {}
+    exams: dict[str, list[_Exam]] = {}
     for item in random.Random(0).sample(held, len(held)):
-        for task, question, right in _asked(item):
-            hits = tallies.setdefault(f"{task} {item.source} {item.language}", [])
-            if len(hits) < _MOST:
-                decision = qwen.decide(item.text, {task: question})[task]
-                hits.append((by_polarity(decision).option if task == "mood" else decision.option) in right)
-    return {
-        name: f"{sum(hits) / len(hits):.3f} of {len(hits)}" for name, hits in sorted(tallies.items()) if len(hits) > 9
-    }
+        for exam in _exams(item):
+            exams.setdefault(f"{exam.task} {item.source} {item.language}", []).append(exam)
+    drawn = [(name, exam) for name, found in sorted(exams.items()) if len(found) > 9 for exam in found[:_MOST]]
+    answers = qwen.decide_all((exam.text, {exam.task: exam.question}) for _, exam in drawn)
+    hits: dict[str, list[bool]] = {}
+    for (name, exam), answer in zip(drawn, answers, strict=True):
+        hits.setdefault(name, []).append(not isinstance(answer, QwenAllInOneError) and exam.passed(answer[exam.task]))
+    return {name: f"{sum(found) / len(found):.3f} of {len(found)}" for name, found in hits.items()}
 
 
-def _asked(item: Item) -> list[tuple[str, Question, tuple[str, ...]]]:
+@dataclass(frozen=True)
+class _Exam:
+    task: str
+    text: str
+    question: Question
+    right: tuple[str, ...]
+
+    def passed(self, decision: Decision) -> bool:
+        return (by_polarity(decision).option if self.task == "mood" else decision.option) in self.right
+
+
+def _exams(item: Item) -> list[_Exam]:
     asked: list[tuple[str, Question, tuple[str, ...]]] = []
     if item.source == "inputs":
         asked.append(("route", route_question(shipped_routes(), item.language), item.routes))
@@ -58,4 +72,4 @@ def _asked(item: Item) -> list[tuple[str, Question, tuple[str, ...]]]:
             asked.append(("own route", beside, (item.intent,)))
     for words, true in item.questions[:1]:
         asked.append(("question", Noul(instructions=words), ("yes" if true else "no",)))
-    return asked
+    return [_Exam(task, item.text, question, right) for task, question, right in asked]
