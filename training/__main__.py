@@ -34,7 +34,12 @@ _VALIDATION_SHARE = 0.04
 _TEXT_TOKENS, _READ_TOKENS = 112, 160
 """The longest text of a lesson, and what the trained model declares to read at once."""
 _CAPABILITIES = Capabilities(
-    layout="text_first", summary="extractive", reading_tokens=_READ_TOKENS, per_token=True, prior=True
+    layout="text_first",
+    summary="extractive",
+    reading_tokens=_READ_TOKENS,
+    per_token=True,
+    prior=True,
+    repetition_penalty=1.6,
 )
 _WINDOW = 5
 """Tokens to each side that count as company when the embedding is started."""

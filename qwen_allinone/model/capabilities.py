@@ -27,6 +27,9 @@ class Capabilities(BaseModel):
     per_token: bool = False
     """Whether decisions compare the likelihood per token of the options unless the caller says otherwise."""
 
+    repetition_penalty: float = Field(default=1.1, gt=0, allow_inf_nan=False)
+    """Of chat replies: above 1, what a reply has said already becomes less likely."""
+
     @classmethod
     def of_folder(cls, folder: Path) -> "Capabilities":
         """What the folder declares; the defaults where it declares nothing.

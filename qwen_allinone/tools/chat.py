@@ -30,7 +30,8 @@ class ChatTool(QwenTool):
     description: str = "Reply to what a user says, kindly and briefly."
     args_schema: Any = ChatInput
     max_new_tokens: int = 128
-    repetition_penalty: float = 1.1
+    repetition_penalty: float | None = None
+    """None: as the model declares."""
 
     @staticmethod
     def notes(language: Language, *, memories: Sequence[str] = (), soothe: bool = False) -> str:
@@ -57,12 +58,13 @@ class ChatTool(QwenTool):
     def _pieces(self, inputs: Iterator[Any]) -> Iterator[str]:
         for input in inputs:
             fields = ChatInput.model_validate({"text": input} if isinstance(input, str) else input)
+            declared = self.qwen.capabilities.repetition_penalty
             with self.qwen.stream(
                 fields.text,
                 history=fields.history,
                 notes=self.notes(language_of(fields.text), memories=fields.memories, soothe=fields.soothe),
                 max_new_tokens=self.max_new_tokens,
                 min_new_tokens=1,
-                repetition_penalty=self.repetition_penalty,
+                repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
             ) as pieces:
                 yield from pieces

@@ -2,10 +2,11 @@ import asyncio
 import time
 
 import pytest
-from tiny_qwen import CONTROL_TOKENS, REPLIES
+from tiny_qwen import CONTROL_TOKENS, REPLIES, fresh
 
 from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Message
+from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.tools import ChatTool
 
 TEXT = "今天有点累"
@@ -18,6 +19,19 @@ def test_the_reply_is_what_the_model_has_to_say(trained, text):
     tool = ChatTool(qwen=trained, repetition_penalty=1.0)
     assert tool.invoke(text) == REPLIES[text]
     assert "".join(tool.stream(text)) == REPLIES[text]
+
+
+def test_the_model_declares_what_repetition_costs(trained):
+    """Unless the tool is told otherwise."""
+    text = next(iter(REPLIES))
+    declared = fresh(trained, capabilities=Capabilities(repetition_penalty=1e6))
+    replies = [
+        ChatTool(qwen=declared),
+        ChatTool(qwen=trained, repetition_penalty=1e6),
+        ChatTool(qwen=declared, repetition_penalty=1.0),
+    ]
+    penalised, told, plain = (tool.invoke(text) for tool in replies)
+    assert penalised == told != plain
 
 
 def test_a_reply_is_streamed_piece_by_piece(trained):
