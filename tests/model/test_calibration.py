@@ -83,7 +83,7 @@ def test_the_prior_is_read_once_per_question(qwen):
     """The second decision with the same question reads the content-free text no more."""
     shared = fresh(qwen)
     passes = []
-    hook = shared.model.register_forward_pre_hook(lambda *_: passes.append(1))
+    hook = shared.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
         for text in ("one two", "three four"):
             shared.decide(text, {"spam": QUESTIONS["spam"]}, calibration=Calibration(prior=True))
