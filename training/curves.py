@@ -3,6 +3,10 @@
 import json
 from pathlib import Path
 
+_COLOURS = 10
+"""Of matplotlib's cycle."""
+_STYLES = ("-", "--", ":")
+
 
 def draw(log: Path, picture: Path) -> None:
     """Plot loss and held-out accuracy of a log against the tokens seen.
@@ -20,13 +24,14 @@ def draw(log: Path, picture: Path) -> None:
     above.plot([entry["tokens"] / 1e6 for entry in losses], [entry["loss"] for entry in losses], color="black")
     above.set_ylabel("training loss")
     checks = [entry for entry in entries if "accuracy" in entry]
-    for name in sorted({name for entry in checks for name in entry["accuracy"]}):
+    for index, name in enumerate(sorted({name for entry in checks for name in entry["accuracy"]})):
         points = [
             (entry["tokens"] / 1e6, float(entry["accuracy"][name].split()[0]))
             for entry in checks
             if name in entry["accuracy"]
         ]
-        below.plot(*zip(*points, strict=True), label=name, marker=".", linewidth=1)
+        style = _STYLES[index // _COLOURS % len(_STYLES)]
+        below.plot(*zip(*points, strict=True), label=name, marker=".", linewidth=1, linestyle=style)
     below.set_ylabel("held-out accuracy")
     below.set_xlabel("million tokens")
     for axes in (above, below):
