@@ -45,6 +45,7 @@ _WINDOW = 5
 """Tokens to each side that count as company when the embedding is started."""
 _PROMPT_REPEATS = 300
 """How often the prompts count when merges are learned, so that their words are short to read and quick to answer."""
+_SETTINGS = "settings.json"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 _MODEL_FILES = ("model.safetensors", "config.json", "generation_config.json", "capabilities.json", *_TOKENIZER_FILES)
 
@@ -120,7 +121,7 @@ def _check(folder: Path, *, size: str, start: Path | None, resume: bool) -> None
         raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
     if kept(folder) and not resume:
         raise typer.BadParameter(f"{folder} holds a training; --resume continues it, or choose another --run")
-    if resume and not kept(folder):
+    if resume and not (kept(folder) and (folder / _SETTINGS).is_file()):
         raise typer.BadParameter(f"{folder} holds no training that could be resumed")
     if resume and start is not None:
         raise typer.BadParameter("a training that is resumed has its own weights; leave --start out")
@@ -131,7 +132,7 @@ def _check(folder: Path, *, size: str, start: Path | None, resume: bool) -> None
 
 def _same_settings(folder: Path, settings: dict[str, Any], *, resume: bool) -> None:
     """Keep what decides the result of a training; one that is resumed must have the same."""
-    path = folder / "settings.json"
+    path = folder / _SETTINGS
     if resume:
         begun = json.loads(path.read_text(encoding="utf-8"))
         for name, value in settings.items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.accuracy import sets
 from benchmarks.accuracy.figure import Figure, Target
-from benchmarks.accuracy.linear import written_sources
+from benchmarks.accuracy.training_rows import written_sources
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of

@@ -5,35 +5,15 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from benchmarks.accuracy.figure import Floor
+from benchmarks.accuracy.training_rows import Labelled
 from qwen_allinone.eval import LabelledRow
 from qwen_allinone.model.language import language_of
-from training import grammar
-from training.examples import written
-from training.sources import Source
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-Labelled = tuple[str, str]
-"""A text and its label."""
 _MOST = 40_000
 _WHAT = "n-grams and logistic regression"
-
-
-def written_sources() -> list[Source]:
-    """All that was written for the training."""
-    return [*written(), *grammar.drawn(seed=0)]
-
-
-def mood_rows(sources: Iterable[Source]) -> list[Labelled]:
-    """Every text that is known to be positive or negative."""
-    items = (item for source in sources for item in source.items)
-    return [(item.text, item.mood) for item in items if item.mood in ("positive", "negative")]
-
-
-def route_rows(sources: Iterable[Source]) -> list[Labelled]:
-    """Every text of which the routes are known; one that allows several stands under each."""
-    return [(item.text, route) for source in sources for item in source.items for route in item.routes]
 
 
 class LinearClassifier:

@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from benchmarks.accuracy import sets
 from benchmarks.accuracy.figure import Figure, Floor, Target, accuracy_figure, calibration_figure
-from benchmarks.accuracy.linear import LinearClassifier, mood_rows, route_rows, written_sources
+from benchmarks.accuracy.linear import LinearClassifier
 from benchmarks.accuracy.task import Task, intent_task, mood_task, plain, route_task
+from benchmarks.accuracy.training_rows import mood_rows, route_rows, written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.model import SharedQwen
 

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from benchmarks.accuracy import held_out
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
-from benchmarks.accuracy.linear import Labelled, LinearClassifier, mood_rows, route_rows, written_sources
+from benchmarks.accuracy.linear import LinearClassifier
 from benchmarks.accuracy.shipped import CHANCE, INTENT
 from benchmarks.accuracy.task import drawn, mood_task, route_task
+from benchmarks.accuracy.training_rows import Labelled, mood_rows, route_rows, written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import SharedQwen

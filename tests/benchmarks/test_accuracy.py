@@ -12,10 +12,11 @@ from benchmarks.accuracy import sets, unseen
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.chats import Exchange, bare, is_broken, repeats, training_replies
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
-from benchmarks.accuracy.linear import LinearClassifier, written_sources
+from benchmarks.accuracy.linear import LinearClassifier
 from benchmarks.accuracy.result import Result
 from benchmarks.accuracy.stability import order_figure
 from benchmarks.accuracy.task import as_given, intent_task
+from benchmarks.accuracy.training_rows import written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import Acceptance, Decision, SharedQwen
