@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from training import grammar
 from training.examples import written
+from training.exclusions import unjudged
 from training.sources import Source
 
 Labelled = tuple[str, str]
@@ -11,8 +12,8 @@ Labelled = tuple[str, str]
 
 
 def written_sources() -> list[Source]:
-    """All that was written for the training."""
-    return [*written(), *grammar.drawn(seed=0)]
+    """All that was written for the training, less what is judged."""
+    return unjudged([*written(), *grammar.drawn(seed=0)])
 
 
 def mood_rows(sources: Iterable[Source]) -> list[Labelled]:
