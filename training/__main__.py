@@ -79,7 +79,7 @@ def main(
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:
     """Train tokenizer and model, and write them in the form in which they ship."""
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1 if device == "cpu" else threads)
     folder = run or Path("runs") / size
     _check(folder, size=size, start=start, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,9 +97,9 @@ def main(
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
-    curriculum = Curriculum(teacher, sources, stages=CURRICULUM, batch_tokens=shape.batch, seed=seed)
+    curriculum = Curriculum(teacher, sources, stages=CURRICULUM, step_tokens=shape.batch, seed=seed)
     model = cast(Qwen2ForCausalLM, qwen.model)
-    training = Training(model, tokens=length, learning_rate=highest, seed=seed)
+    training = Training(model, tokens=length, learning_rate=highest, seed=seed, threads=threads)
     if resume:
         training.take_up(folder)
 

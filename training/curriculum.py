@@ -10,6 +10,8 @@ from training.sources import Source
 
 _POOL = 384
 """Lessons that are sorted by length before they are cut into batches."""
+_PARTS = 2
+"""Batches of a step, which two cores compute side by side."""
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,12 @@ class Stage:
     """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
-    pace: float = 1.0
-    """Factor of the learning rate for all weights but those that begin with a meaning."""
 
 
 CURRICULUM = (
-    Stage(until=0.394, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.2, cut=0.07, words=1.0),
-    Stage(until=0.44, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.4, cut=0.03, words=3.0),
-    Stage(until=0.6, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.4, cut=0.03, words=6.0),
-    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.4, cut=0.03, words=6.0, pace=3.0),
+    Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.5, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
+    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
 )
 
 
@@ -64,12 +63,12 @@ class Curriculum:
     """Draws batches; what it draws depends on the seed and the progress alone, so that a training can be continued."""
 
     def __init__(
-        self, teacher: Teacher, sources: Sequence[Source], *, stages: Sequence[Stage], batch_tokens: int, seed: int
+        self, teacher: Teacher, sources: Sequence[Source], *, stages: Sequence[Stage], step_tokens: int, seed: int
     ) -> None:
         self._teacher = teacher
         self._sources = sources
         self._stages = stages
-        self._batch_tokens = batch_tokens
+        self._step_tokens = step_tokens
         self._seed = seed
         self._orders: dict[tuple[str, int], list[int]] = {}
 
@@ -77,8 +76,8 @@ class Curriculum:
         """The stage that a training has reached."""
         return next((stage for stage in self._stages if progress.share < stage.until), self._stages[-1])
 
-    def pool(self, progress: Progress) -> Iterator[Batch]:
-        """The next batches, of lessons of similar length."""
+    def pool(self, progress: Progress) -> Iterator[tuple[Batch, ...]]:
+        """The next steps, each of some batches of lessons of similar length."""
         rng = random.Random(f"{self._seed} {progress.pools}")
         progress.pools += 1
         stage = self.stage(progress)
@@ -92,9 +91,10 @@ class Curriculum:
             )
             if lesson is not None:
                 lessons.append(lesson)
-        groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), self._batch_tokens)
-        rng.shuffle(groups)
-        return (collate(group) for group in groups)
+        groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), self._step_tokens // _PARTS)
+        steps = [groups[first : first + _PARTS] for first in range(0, len(groups), _PARTS)]
+        rng.shuffle(steps)
+        return (tuple(collate(group) for group in step) for step in steps)
 
     def _next(self, source: Source, progress: Progress) -> int:
         """Every item once, in a new order each time round."""

@@ -29,9 +29,9 @@ def written() -> list[Source]:
     """All of them."""
     shares = (
         ("inputs", 0.24, _inputs),
-        ("opinions", 0.13, _opinions),
+        ("opinions", 0.25, _opinions),
         ("intents", 0.13, _intents),
-        ("questions", 0.06, _questions),
+        ("questions", 0.14, _questions),
         ("replies", 0.15, _replies),
     )
     return [

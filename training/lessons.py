@@ -29,6 +29,10 @@ _TOOLS = {
     for name in ("sentiment", "intent", "chat", "summary", "keywords", "knowledge")
 }
 _MOST_QUESTIONS = 3
+_REVIEW = ("sentiment",)
+"""Routes of the reviews, which are so many that not all are asked for theirs."""
+_LEFT_OUT = 0.15
+"""Share of the tokens that are left out of every third text that is only asked about, so that no word is relied on."""
 _OTHER_INTENTS = (2, 3, 4, 5, 5, 5, 6, 9)
 _SMOOTHING = 0.04
 _BLANK = 0.06
@@ -164,13 +168,15 @@ class Teacher:
         if item.reply is not None and rng.random() < 0.15:
             before = rng.choice(self._replies)
             history = [Message("user", before.text), Message("assistant", before.reply or "")]
-        return [*self._turns(history, language, persona=persona), *self._user_turn(roughened(item, rng), rng, cut=cut)]
+        left_out = not (item.reply or item.sentences or item.spans or item.questions)
+        turn = self._user_turn(roughened(item, rng), rng, cut=cut, left_out=left_out)
+        return [*self._turns(history, language, persona=persona), *turn]
 
     def _turns(self, history: Sequence[Message], language: Language, *, persona: bool) -> list[int]:
         who = [Message("system", _PERSONA.render(language, "persona"))] if persona else []
         return self._chat.turns([*who, *history])
 
-    def _user_turn(self, text: str, rng: random.Random, *, cut: float) -> list[int]:
+    def _user_turn(self, text: str, rng: random.Random, *, cut: float, left_out: bool = False) -> list[int]:
         """Often with merges left out, so that a word is known by its parts as well.
 
         After BPE dropout (Provilkov et al., 2020, arXiv:1910.13267).
@@ -182,6 +188,8 @@ class Teacher:
                 pieces.append("")
             pieces[-1] += character
         body = [index for piece in pieces for index in self._chat.encode(piece)]
+        if left_out and rng.random() < 1 / 3:
+            body = [index for index in body if rng.random() >= _LEFT_OUT] or body
         if len(body) > self._text_tokens:  # as SharedQwen.excerpt does
             half = self._text_tokens // 2
             body = [*body[:half], *self._chat.encode(" … "), *body[-half:]]
@@ -207,7 +215,7 @@ class Teacher:
         self, item: Item, language: Language, rng: random.Random, *, bare: float, own_routes: float
     ) -> list[tuple[Question, Answer]]:
         asked: list[tuple[Question, Answer]] = []
-        if item.routes:
+        if item.routes and (item.routes != _REVIEW or rng.random() < 0.4):
             asked.append(_route(item, language, rng, bare=rng.random() < bare, others=self._labels[language]))
         if item.mood is not None and (item.mood != "neutral" or rng.random() < 0.3):
             asked.append(_mood(item, language, rng, bare=rng.random() < bare))
@@ -257,7 +265,7 @@ def _route(
         dropped = rng.choice([name for name in names if name not in item.routes])
         del names[dropped]
     named = {names[name]: criteria[name] for name in names}
-    if others and rng.random() < 0.3:
+    if others and rng.random() < 0.2:
         for name, meaning in rng.sample(others, min(len(others), rng.choice((1, 2, 4)))):
             named.setdefault(name, None if bare else meaning)
     shortest = words["route_shortest"] if bare else None
@@ -311,7 +319,7 @@ def _intent(item: Item, language: Language, rng: random.Random, *, own_routes: f
     instructions = _wording(language, kind, shipped, rng)
     own = str(item.intent)
     others = [label for label in item.intents if label != own]
-    if others and rng.random() < 0.2:
+    if others and rng.random() < 0.3:
         label = own if rng.random() < 0.5 else rng.choice(others)
         about = str(rng.choice(_PARAPHRASES[language]["about"])).replace("$label", label)
         asked: list[tuple[Question, Answer]] = [(Noul(instructions=about), _yes(label == own))]

@@ -15,12 +15,22 @@ from typing import Any
 
 import yaml
 
+from qwen_allinone.model.language import language_of
 from qwen_allinone.tools.sentences import split_sentences
 from training.sources import Item, Source
 
 _INTENTS: dict[str, list[str]] = yaml.safe_load((Path(__file__).parent / "intents.yaml").read_text(encoding="utf-8"))
 _DEFAULT_INTENTS = tuple(_INTENTS)
 _SLICES = 100
+_QUERY = re.compile(
+    r"(?:at|in|for|from|on|with)?\s*(?:what|whats|how|who|whos|whose|which|why|when|where|wheres|is|are|am|was|were|do|does|"
+    r"did|has|have|will|would it|should|tell me)\b",
+    re.IGNORECASE,
+)
+_COMMAND = re.compile(
+    "请|帮|给|替|我要|我想|把|打开|关|播放|放|来|点|查|搜|找|发|设|调|拨|呼叫|打电话|订|买|预订|新建|添加|删|回复|翻译|导航|提醒"
+)
+"""How an English question, and a Chinese request, begin."""
 _OUT_OF_SCOPE = "oos"
 """Of CLINC150: no intent, but the lack of one."""
 VALIDATION_SHARE = 0.02
@@ -90,18 +100,18 @@ def _plan() -> list[tuple[str, float, str, Callable[[list[dict[str, Any]]], Iter
     """Name, share of the training, file and reader of each set."""
     return [
         ("shopping", 0.18, "sentiment/zh_shopping", _reviews),
-        ("products", 0.03, "sentiment/zh_products4", _reviews),
+        ("products", 0.05, "sentiment/zh_products4", _reviews),
         ("finance", 0.01, "sentiment/zh_finance_seed", _posts),
-        ("sst2", 0.12, "sentiment/en_sst2", _reviews),
+        ("sst2", 0.15, "sentiment/en_sst2", _reviews),
         ("weibo", 0.03, "sentiment/zh_weibo_ewect", _posts),
-        ("clinc", 0.03, "intent/en_clinc150", _intents),
+        ("clinc", 0.04, "intent/en_clinc150", _intents),
         ("snips", 0.01, "intent/en_snips", _commands),
-        ("smp", 0.008, "intent/zh_smp2017", _requests),
+        ("smp", 0.02, "intent/zh_smp2017", _requests),
         ("queries", 0.06, "retrieval/zh_qbqtc", _queries),
         ("dialogues", 0.01, "chat/zh_kdconv", _openings),
-        ("abstracts", 0.02, "summary/zh_csl", _abstracts),
-        ("reading_zh", 0.02, "retrieval/zh_cmrc2018", _readings),
-        ("reading_en", 0.02, "retrieval/en_xquad", _readings),
+        ("abstracts", 0.05, "summary/zh_csl", _abstracts),
+        ("reading_zh", 0.03, "retrieval/zh_cmrc2018", _readings),
+        ("reading_en", 0.03, "retrieval/en_xquad", _readings),
     ]
 
 
@@ -118,8 +128,16 @@ def _posts(rows: list[dict[str, Any]]) -> Iterator[Item]:
 def _intents(rows: list[dict[str, Any]]) -> Iterator[Item]:
     labels = sorted({row["label"] for row in rows})
     for row in rows:
-        routes = ("chat",) if row["label"] == "chat" else ()
-        yield _intent(row, labels, routes)
+        yield _intent(row, labels, _routes(row))
+
+
+def _routes(row: dict[str, Any]) -> tuple[str, ...]:
+    """Talk, or a request that is put as one; a question may be either."""
+    if row["label"] == "chat":
+        return ("chat",)
+    english = language_of(row["text"]) == "en"
+    asked = not _QUERY.match(row["text"]) if english else _COMMAND.match(row["text"])
+    return ("intent",) if asked and _default_intent(row["label"]) is not None else ()
 
 
 def _requests(rows: list[dict[str, Any]]) -> Iterator[Item]:

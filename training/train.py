@@ -2,7 +2,8 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch.nn.functional import cross_entropy, dropout
+from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2ForCausalLM
 
@@ -26,7 +27,7 @@ _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 _DROPOUT = 0.1
 _COOLING = 0.35
 """Last part of the training, in which the learning rate falls."""
-_SLOW = 0.05
+_SLOW = 0.015
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
@@ -35,8 +36,11 @@ _STATE, _PROGRESS = "state.safetensors", "progress"
 class Training:
     """A model in training: its optimizer, its running average and how far it is."""
 
-    def __init__(self, model: Qwen2ForCausalLM, *, tokens: int, learning_rate: float, seed: int = 0) -> None:
+    def __init__(
+        self, model: Qwen2ForCausalLM, *, tokens: int, learning_rate: float, seed: int = 0, threads: int = 1
+    ) -> None:
         self.model = model
+        self._threads = ThreadPoolExecutor(threads)
         self._seed = seed
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
@@ -67,8 +71,8 @@ class Training:
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
             stage = curriculum.stage(self.progress)
-            for batch in curriculum.pool(self.progress):
-                losses.append(self._step(batch, words=stage.words, pace=stage.pace))
+            for parts in curriculum.pool(self.progress):
+                losses.append(self._step(parts, words=stage.words))
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
@@ -88,19 +92,28 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, batch: Batch, *, words: float = 1.0, pace: float = 1.0) -> float:
+    def _step(self, parts: Sequence[Batch], *, words: float = 1.0) -> float:
+        """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * (_SLOW if group["held"] else pace)
-        loss = loss_of(self.model, batch.to(self.model.device), words=words)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+            group["lr"] = self.rate * (_SLOW if group["held"] else 1.0)
+        weights = list(self.model.parameters())
+        kept = [_kept(part, self.model) for part in parts]
+
+        def learned(part: Batch, kept: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
+            loss = loss_of(self.model, part.to(self.model.device), words=words, kept=kept)
+            return loss.item(), torch.autograd.grad(loss, weights)
+
+        losses, gradients = zip(*self._threads.map(learned, parts, kept), strict=True)
+        for weight, *summands in zip(weights, *gradients, strict=True):
+            weight.grad = torch.stack(summands).mean(0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        self.progress.seen += batch.size
+        self.progress.seen += sum(part.size for part in parts)
         self.progress.steps += 1
         self._average.update_parameters(self.model)
-        return loss.item()
+        return float(sum(losses) / len(losses))
 
     def keep(self, folder: Path) -> None:
         """Write all that is needed to continue, in one file: weights, their average, the optimizer and the progress."""
@@ -156,17 +169,26 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
 
-def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0) -> torch.Tensor:
+def _kept(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
+    """Which entries of the token vectors dropout leaves, and by how much they then grow."""
+    kept = torch.empty(*batch.ids.shape, model.config.hidden_size, device=model.device)
+    return kept.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
+
+
+def loss_of(
+    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, kept: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
     Args:
         model: in training.
         batch: of lessons.
         words: how much words count, next to decisions.
+        kept: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
     """
     embeddings = model.get_input_embeddings()(batch.ids)
     hidden = model.model(
-        inputs_embeds=dropout(embeddings, _DROPOUT, training=model.training),
+        inputs_embeds=embeddings if kept is None else embeddings * kept,
         position_ids=batch.positions,
         attention_mask=batch.mask,
         use_cache=False,

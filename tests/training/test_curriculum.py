@@ -3,6 +3,7 @@
 import pytest
 
 from qwen_allinone.model import SharedQwen
+from training.batches import Batch
 from training.curriculum import Curriculum, Progress, Stage
 from training.lessons import Teacher
 from training.sources import Item, Source
@@ -18,14 +19,18 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
         Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, own_routes=0, cut=0, words=1),
     )
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, batch_tokens=500, seed=1)
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, step_tokens=1000, seed=1)
+
+
+def _batches(curriculum: Curriculum, progress: Progress) -> list[Batch]:
+    return [batch for step in curriculum.pool(progress) for batch in step]
 
 
 def test_stages_weigh_the_replies(curriculum: Curriculum) -> None:
     """No reply is drawn in a stage without, and hardly anything else in one that has mostly replies."""
     early, late = Progress(total=100), Progress(total=100, seen=60)
-    assert not any(batch.alone.any() for batch in curriculum.pool(early))
-    alone = [float(batch.alone.float().mean()) for batch in curriculum.pool(late)]
+    assert not any(batch.alone.any() for batch in _batches(curriculum, early))
+    alone = [float(batch.alone.float().mean()) for batch in _batches(curriculum, late)]
     assert sum(alone) / len(alone) > 0.9
 
 
@@ -39,4 +44,4 @@ def test_every_text_comes_before_any_comes_again(curriculum: Curriculum) -> None
 
 def test_batches_keep_to_their_size(curriculum: Curriculum) -> None:
     """A batch holds no more tokens than allowed, padding included, unless a single lesson is longer."""
-    assert all(batch.size <= 500 or len(batch.ids) == 1 for batch in curriculum.pool(Progress(total=100)))
+    assert all(batch.size <= 500 or len(batch.ids) == 1 for batch in _batches(curriculum, Progress(total=100)))

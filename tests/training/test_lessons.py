@@ -96,6 +96,19 @@ def test_every_second_text_is_cut_before_it_is_encoded(qwen: SharedQwen) -> None
     assert said[::2] == said[1::2]
 
 
+def test_every_third_text_that_is_only_asked_about_loses_some_words(qwen: SharedQwen) -> None:
+    """A reply needs them all."""
+    asked = Item("one two three four", "inputs", mood="positive")
+    teacher = Teacher(qwen.chat, [_MOOD], text_tokens=40)
+
+    def shorter(item: Item) -> int:
+        lessons = [teacher.lesson(item, random.Random(seed), bare=0.0, cut=0.0) for seed in range(60)]
+        said = [qwen.chat.decode(lesson.prefix).casefold() for lesson in lessons if lesson is not None]
+        return sum(not all(word in text for word in asked.text.split()) for text in said)
+
+    assert shorter(replace(asked, reply="fine")) + 6 < shorter(asked) < 45  # typing errors change some words as well
+
+
 @pytest.mark.parametrize("right", ["yes", "no"])
 def test_labels_are_asked_for_by_yes_or_no(qwen: SharedQwen, right: str) -> None:
     """Yes for the text's own label, no for another."""

@@ -85,6 +85,26 @@ def test_labels_that_are_held_out_are_no_candidates_either(name: str, tmp_path: 
     assert {label for item in source.items for label in item.intents} == {"a kept", "b kept"}
 
 
+@pytest.mark.parametrize(
+    ("name", "label", "text", "routes"),
+    [
+        ("intent/en_clinc150", "make_call", "call my mother", ("intent",)),
+        ("intent/en_clinc150", "weather", "what is it like outside", ()),
+        ("intent/en_clinc150", "thank_you", "much obliged", ()),
+        ("intent/zh_smp2017", "email", "帮我发一封邮件", ("intent",)),
+        ("intent/zh_smp2017", "map", "河边在哪里", ()),
+        ("intent/zh_smp2017", "chat", "帮我想想，我是谁", ("chat",)),
+    ],
+)
+def test_a_request_that_is_put_as_one_has_its_route(
+    name: str, label: str, text: str, routes: tuple[str, ...], tmp_path: Path
+) -> None:
+    """What is asked as a question may be talk or a request, so it teaches no route."""
+    _write(tmp_path, name, [{"text": text, "label": label, "split": "train"}])
+    (item,) = [item for source in public(tmp_path) for item in source.items]
+    assert item.routes == routes
+
+
 def test_what_is_held_out_validates(tmp_path: Path) -> None:
     """Held-out categories with their mood, held-out labels with each other; nothing trained on, tested or unwatched."""
     reviews = [

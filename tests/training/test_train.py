@@ -22,7 +22,7 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
     talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=CURRICULUM, batch_tokens=2000, seed=3)
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=CURRICULUM, step_tokens=2000, seed=3)
 
 
 _MOODS = ("positive", "negative")
@@ -66,6 +66,16 @@ def test_a_resumed_training_gives_the_same_weights(
     assert not kept(tmp_path)
     resumed = _trained(qwen, curriculum, tmp_path, interrupted_at=share)
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
+
+
+def test_threads_change_nothing(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """The parts of a step may be computed side by side or one after the other."""
+    trained = []
+    for threads in (1, 2):
+        training = Training(copy.deepcopy(qwen.model), tokens=10_000, learning_rate=1e-3, threads=threads)
+        training.run(curriculum, log=lambda _: None, check=lambda: None)
+        trained.append(training.model.state_dict())
+    assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
 
 
 def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
