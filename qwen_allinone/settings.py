@@ -16,14 +16,32 @@ def embedder_name() -> str:
     return os.environ.get("QWEN_ALLINONE_EMBEDDER") or "bundled"
 
 
+def precision() -> str:
+    """``QWEN_ALLINONE_PRECISION``, or ``auto``."""
+    return os.environ.get("QWEN_ALLINONE_PRECISION") or "auto"
+
+
 def home() -> Path:
     """Where memories and knowledge bases are kept: ``QWEN_ALLINONE_HOME``, or ``~/.qwen-allinone``.
 
     Raises:
         InputError: the variable names the home of an unknown user.
     """
-    given = os.environ.get("QWEN_ALLINONE_HOME")
+    return _folder("QWEN_ALLINONE_HOME", ".qwen-allinone")
+
+
+def cache() -> Path:
+    """Where int8 weights are kept between starts: ``QWEN_ALLINONE_CACHE``, or ``~/.cache/qwen-allinone``.
+
+    Raises:
+        InputError: the variable names the home of an unknown user.
+    """
+    return _folder("QWEN_ALLINONE_CACHE", ".cache/qwen-allinone")
+
+
+def _folder(variable: str, default: str) -> Path:
+    given = os.environ.get(variable)
     try:
-        return Path(given).expanduser() if given else Path.home() / ".qwen-allinone"
+        return Path(given).expanduser() if given else Path.home() / default
     except RuntimeError as error:
-        raise InputError(f"QWEN_ALLINONE_HOME is {given!r}: {error}; set it to a folder") from error
+        raise InputError(f"{variable} is {given!r}: {error}; set it to a folder") from error

@@ -9,7 +9,7 @@ import qwen_allinone
 
 PACKAGE = Path(qwen_allinone.__file__).parent
 MAY_IMPORT = {
-    "model": {"errors"},
+    "model": {"errors", "settings"},
     "router": {"errors", "model"},
     "tools": {"errors", "model"},
     "memory": {"errors", "model"},

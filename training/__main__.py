@@ -173,8 +173,8 @@ def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int)
 
 def _loaded(folder: Path) -> SharedQwen:
     """A model that was trained before, in full precision."""
-    found = loading.load(loading.resolve(str(folder)), device="cpu")
-    model = cast(torch.nn.Module, found.model).float()
+    found = loading.load(loading.resolve(str(folder)), device="cpu", dtype=torch.float32)
+    model = cast(torch.nn.Module, found.model)
     return SharedQwen(cast(Qwen2ForCausalLM, model), found.tokenizer, name="in training", capabilities=_CAPABILITIES)
 
 

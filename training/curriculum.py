@@ -32,12 +32,15 @@ class Stage:
     """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
+    pace: float = 1.0
+    """Factor of the learning rate for all weights but those that begin with a meaning."""
 
 
 CURRICULUM = (
-    Stage(until=0.45, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
-    Stage(until=0.5, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
-    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
+    Stage(until=0.4, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.45, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
+    Stage(until=0.6, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
+    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=3.0),
 )
 
 

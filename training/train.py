@@ -27,7 +27,7 @@ _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 _DROPOUT = 0.1
 _COOLING = 0.35
 """Last part of the training, in which the learning rate falls."""
-_SLOW = 0.015
+_SLOW = 0.05
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
@@ -72,7 +72,7 @@ class Training:
             torch.manual_seed((self._seed << 32) + self.progress.pools)
             stage = curriculum.stage(self.progress)
             for parts in curriculum.pool(self.progress):
-                losses.append(self._step(parts, words=stage.words))
+                losses.append(self._step(parts, words=stage.words, pace=stage.pace))
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
@@ -92,11 +92,11 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch], *, words: float = 1.0) -> float:
+    def _step(self, parts: Sequence[Batch], *, words: float = 1.0, pace: float = 1.0) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * (_SLOW if group["held"] else 1.0)
+            group["lr"] = self.rate * (_SLOW if group["held"] else pace)
         weights = list(self.model.parameters())
         kept = [_kept(part, self.model) for part in parts]
 

@@ -1,90 +1,60 @@
 """How often int8 weights decide as fp32 ones do."""
 
-import warnings
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import Any
+
+import torch
 
 from qwen_allinone.doctor.survey import Survey, Task, accuracy_json, proportion_json
 from qwen_allinone.errors import CapabilityError
 from qwen_allinone.eval.metrics import Proportion
-from qwen_allinone.model import SharedQwen
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-MARGIN = 0.05
-"""Below this margin a decision is a toss-up, which rounding may turn over."""
-
-_OUTPUT = "lm_head"
-_REMOVAL_NOTICES = {
-    DeprecationWarning: r"torch\.ao\.quantization is deprecated",
-    UserWarning: r"torch\.quantize_per_tensor.* are deprecated",
-}
+from qwen_allinone.model import SharedQwen, int8
+from qwen_allinone.model.precision import CLEAR_MARGIN
 
 
 def precision(survey: Survey) -> dict[str, Any]:
-    """Decide the sets again with an int8 copy of the model, and compare option by option.
+    """In which numbers the model computes and why; and how it decides the sets with int8 weights, if it is in fp32.
 
-    Per task: agreement over all rows and over those whose fp32 margin exceeds ``MARGIN``; under ``int8`` the copy's
-    accuracy.
+    Per task: agreement over all rows and over those whose fp32 margin exceeds ``CLEAR_MARGIN``; under ``int8`` the
+    copy's accuracy.
     """
+    used = asdict(survey.qwen.precision)
     try:
         copy = int8_copy(survey.qwen)
     except CapabilityError as error:
-        return {"available": False, "reason": str(error)}
+        return {"used": used, "available": False, "reason": str(error)}
     other = Survey(copy, survey.tasks, survey.progress)
     compared = {task.name: agreement(survey, other, task) for task in survey.tasks}
-    return {
-        "available": True,
-        "margin": MARGIN,
-        "layers": _OUTPUT + " in fp32, all other linear layers int8",
-        **compared,
-    }
+    return {"used": used, "available": True, "margin": CLEAR_MARGIN, "layers": "all linear layers int8", **compared}
 
 
 def int8_copy(qwen: SharedQwen) -> SharedQwen:
-    """A copy whose linear layers, but for the output, have int8 weights and quantise their inputs as they come.
-
-    The copy needs a quarter of the layers' memory on top of the original's; for a moment, all of it once more.
+    """A copy whose linear layers have int8 weights; it needs a quarter of their memory on top of the original's.
 
     Raises:
-        CapabilityError: the model is not in fp32 on the CPU, or this torch has no dynamic quantisation.
+        CapabilityError: the model is not in fp32 on the CPU, or this torch has no int8 operators for it.
     """
-    import torch
-
-    model = qwen.model
-    if model.device.type != "cpu" or model.dtype != torch.float32:
-        raise CapabilityError(f"int8 needs an fp32 model on the CPU; this one is {model.dtype} on {model.device}")
-    try:
-        quantised = _quantised(model)
-    except (ImportError, AttributeError, RuntimeError) as error:
-        first = next(iter(str(error).splitlines()), "")
-        raise CapabilityError(f"torch {torch.__version__} cannot quantise here: {first}; try another torch") from error
-    return SharedQwen(quantised, qwen.tokenizer, name=f"{qwen.name} (int8)", capabilities=qwen.capabilities)
+    if qwen.precision.precision != "fp32" or qwen.model.device.type != "cpu":
+        raise CapabilityError(
+            f"int8 is compared with fp32 on the CPU; this model is in {qwen.precision.precision} on {qwen.model.device}"
+        )
+    if not int8.available():
+        raise CapabilityError(f"torch {torch.__version__} has no int8 operators for this CPU; try another torch")
+    copy = int8.quantised(qwen.model)
+    return SharedQwen(copy, qwen.tokenizer, name=f"{qwen.name} (int8)", capabilities=qwen.capabilities)
 
 
-def _quantised(model: "PreTrainedModel") -> "PreTrainedModel":
-    import torch
-
-    layers = {
-        name for name, part in model.named_modules() if isinstance(part, torch.nn.Linear) and not name.endswith(_OUTPUT)
-    }
-    with warnings.catch_warnings():
-        for category, message in _REMOVAL_NOTICES.items():
-            warnings.filterwarnings("ignore", message=message, category=category)
-        return torch.ao.quantization.quantize_dynamic(model, layers, dtype=torch.qint8)  # type: ignore[no-untyped-call,no-any-return]
-
-
-def agreement(fp32: Survey, int8: Survey, task: Task) -> dict[str, Any]:
+def agreement(exact: Survey, rounded: Survey, task: Task) -> dict[str, Any]:
     """How often two surveys decide the same, over all rows and over those where the first is clear."""
     pairs = [
         (one.decision, other.decision)
-        for one, other in zip(fp32.report(task).samples, int8.report(task).samples, strict=True)
+        for one, other in zip(exact.report(task).samples, rounded.report(task).samples, strict=True)
         if one.decision is not None and other.decision is not None
     ]
     same = [one.option == other.option for one, other in pairs]
-    clear = [agrees for agrees, (one, _) in zip(same, pairs, strict=True) if (one.margin or 0.0) > MARGIN]
+    clear = [agrees for agrees, (one, _) in zip(same, pairs, strict=True) if (one.margin or 0.0) > CLEAR_MARGIN]
     return {
         "all": proportion_json(Proportion(sum(same), len(same))),
         "clear": proportion_json(Proportion(sum(clear), len(clear))),
-        "int8": accuracy_json(int8.report(task)),
+        "int8": accuracy_json(rounded.report(task)),
     }

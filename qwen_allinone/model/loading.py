@@ -10,6 +10,7 @@ from qwen_allinone.errors import InputError, ModelNotFoundError
 from qwen_allinone.model.capabilities import Capabilities
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 BUNDLED = "bundled"
@@ -52,25 +53,24 @@ def resolve(name: str) -> str:
     raise ModelNotFoundError(f"no model {name!r}; {_ALLOWED}")
 
 
-def load(name: str, *, device: str) -> LoadedModel:
+def load(name: str, *, device: str, dtype: "torch.dtype") -> LoadedModel:
     """Load a resolved name.
 
     Args:
         name: what ``resolve`` returned.
-        device: a torch device; fp32 on the CPU, bf16 on anything else.
+        device: a torch device.
+        dtype: of the weights.
 
     Raises:
         ModelNotFoundError: nothing can be loaded from there, or parts of the weights are missing.
         InputError: there is no such device.
     """
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name,
-            dtype=torch.float32 if device.startswith("cpu") else torch.bfloat16,
+            dtype=dtype,
             attn_implementation="sdpa",  # never what a foreign config asks for, which may be code from a hub
             use_safetensors=True,
             trust_remote_code=False,
@@ -78,18 +78,48 @@ def load(name: str, *, device: str) -> LoadedModel:
         )
         model, report = loaded
     except Exception as error:  # a broken file makes the libraries raise nearly anything
-        raise ModelNotFoundError(f"model {name!r} cannot be loaded: {first_line(error)}; {_ALLOWED}") from error
+        raise _not_loaded(name, error) from error
     if report["missing_keys"]:
         raise ModelNotFoundError(f"model {name!r} lacks weights: {', '.join(sorted(report['missing_keys'])[:3])}, ...")
-    rows = model.get_input_embeddings().num_embeddings
-    if len(tokenizer) > rows:
-        raise ModelNotFoundError(f"model {name!r} has a tokenizer of {len(tokenizer)} tokens for weights of {rows}")
+    found = with_tokenizer(name, model)
     try:
-        model = model.to(device).eval()
+        model.to(device).eval()
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"device {device!r} cannot be used: {first_line(error)}; 'cpu' always can") from error
+    return found
+
+
+def with_tokenizer(name: str, model: "PreTrainedModel") -> LoadedModel:
+    """The rest of a resolved name: its tokenizer and what it declares.
+
+    Raises:
+        ModelNotFoundError: the tokenizer cannot be loaded, or belongs to another model.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+    except Exception as error:  # as above
+        raise _not_loaded(name, error) from error
+    rows: Any = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > rows:
+        raise ModelNotFoundError(f"model {name!r} has a tokenizer of {len(tokenizer)} tokens for weights of {rows}")
     capabilities = Capabilities.of_folder(Path(name)) if Path(name).is_dir() else Capabilities()
     return LoadedModel(name, model, tokenizer, capabilities)
+
+
+def folder_of(name: str) -> Path | None:
+    """Where the files of a resolved name lie; None for a hub id that was not downloaded yet."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(name).is_dir():
+        return Path(name)
+    found = try_to_load_from_cache(name, "config.json")
+    return Path(found).parent if isinstance(found, str) else None
+
+
+def _not_loaded(name: str, error: Exception) -> ModelNotFoundError:
+    return ModelNotFoundError(f"model {name!r} cannot be loaded: {first_line(error)}; {_ALLOWED}")
 
 
 def existing_folder(name: str) -> Path | None:

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Lock, RLock
 from typing import TYPE_CHECKING, Unpack
 
+from qwen_allinone import settings
 from qwen_allinone.errors import QwenAllInOneError
-from qwen_allinone.model import loading
+from qwen_allinone.model import loading, probe
 from qwen_allinone.model.calibration import Calibration
 from qwen_allinone.model.capabilities import Capabilities, Layout
 from qwen_allinone.model.chatml import ChatML, Message
@@ -13,6 +14,7 @@ from qwen_allinone.model.decider import Decider, Manner
 from qwen_allinone.model.decision import Acceptance, Decision
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.pipeline import QwenPipeline
+from qwen_allinone.model.precision import Precision, Verdict, load_precisely
 from qwen_allinone.model.prefix_cache import CacheStatistics, PrefixCache
 from qwen_allinone.model.prompt_layout import Excerpt, PromptLayout, with_system
 from qwen_allinone.model.questions import Question
@@ -22,7 +24,7 @@ from qwen_allinone.model.writer import Reply, ReplyStream, Writer, Writing, Writ
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-_loaded: dict[tuple[str, str], "SharedQwen"] = {}
+_loaded: dict[tuple[str, str, str], "SharedQwen"] = {}
 _loading = Lock()
 
 
@@ -40,10 +42,12 @@ class SharedQwen:
         name: str = "custom",
         capabilities: Capabilities | None = None,
         cache: PrefixCache | None = None,
+        precision: Verdict | None = None,
     ) -> None:
         from transformers import GenerationConfig
 
         self.name = name
+        self.precision = precision or Verdict.of(model)
         self.model = model
         self.tokenizer = tokenizer
         self.capabilities = capabilities or Capabilities()
@@ -61,21 +65,34 @@ class SharedQwen:
         self._writer = Writer(self.pipeline, self.chat, self._scorer, window=self.context_window, lock=self._lock)
 
     @classmethod
-    def load(cls, name: str = loading.BUNDLED, *, device: str = "cpu") -> "SharedQwen":
+    def load(
+        cls, name: str = loading.BUNDLED, *, device: str = "cpu", precision: Precision | None = None
+    ) -> "SharedQwen":
         """The model of that name, loaded on the first call and shared from then on.
 
         Args:
             name: ``bundled``, a folder, or a hub id (only that one needs the network, and only the first time).
             device: a torch device.
+            precision: in which numbers it computes; by default what ``QWEN_ALLINONE_PRECISION`` says, else ``auto``:
+                the fastest that decides as fp32 does, which a large model proves on its first load.
 
         Raises:
             ModelNotFoundError: there is no such model, or it is broken.
+            InputError: there is no such device or precision.
+            CapabilityError: the device cannot compute in that precision.
         """
-        key = (loading.resolve(name), device)
+        wanted = precision or settings.precision()
+        key = (loading.resolve(name), device, wanted)
+
+        def answers(found: loading.LoadedModel) -> list[Decision]:
+            return probe.answers(cls(found.model, found.tokenizer, capabilities=found.capabilities))
+
         with _loading:
             if key not in _loaded:
-                found = loading.load(key[0], device=device)
-                _loaded[key] = cls(found.model, found.tokenizer, name=name, capabilities=found.capabilities)
+                found, verdict = load_precisely(key[0], device=device, wanted=wanted, answers=answers)
+                _loaded[key] = cls(
+                    found.model, found.tokenizer, name=name, capabilities=found.capabilities, precision=verdict
+                )
             return _loaded[key]
 
     @property

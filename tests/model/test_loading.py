@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.loading import load, resolve
+from qwen_allinone.model.loading import resolve
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_a_hub_id_without_network_is_refused_quickly(monkeypatch, tmp_path):
 def test_a_device_that_is_not_there_is_refused(folder, device):
     """A device that torch does not know or have is refused in one line."""
     with pytest.raises(InputError, match="device") as caught:
-        load(resolve(str(folder)), device=device)
+        SharedQwen.load(str(folder), device=device)
     assert "\n" not in str(caught.value)
 
 

@@ -4,20 +4,19 @@ import pytest
 import torch
 from known_model import KnownModel, first_listed, right
 
-from qwen_allinone.doctor.precision import MARGIN, agreement, int8_copy, precision
+from qwen_allinone.doctor.precision import agreement, int8_copy, precision
 from qwen_allinone.doctor.survey import Survey, shipped_tasks
-from qwen_allinone.model import Choice, SharedQwen
+from qwen_allinone.model import Choice, SharedQwen, int8
+from qwen_allinone.model.precision import CLEAR_MARGIN
 
 QUESTION = {"mood": Choice(instructions="情绪？", criteria={"积极": None, "消极": None})}
 
 
-def test_the_copy_is_int8_but_for_its_output(qwen):
-    """Every linear layer but lm_head is quantised in the copy, and none in the original."""
+def test_the_copy_is_int8(qwen):
+    """Every linear layer is quantised in the copy, and none in the original."""
     found = int8_copy(qwen)
-    assert type(found.model.lm_head) is torch.nn.Linear
-    plain = [name for name, part in found.model.named_modules() if type(part) is torch.nn.Linear]
-    assert plain == ["lm_head"]
-    assert isinstance(found.model.model.layers[0].mlp.up_proj, torch.ao.nn.quantized.dynamic.Linear)
+    assert not any(type(part) is torch.nn.Linear for part in found.model.modules())
+    assert found.precision.precision == "int8"
     assert type(qwen.model.model.layers[0].mlp.up_proj) is torch.nn.Linear
 
 
@@ -36,7 +35,7 @@ def test_decisions_are_compared_row_by_row():
     positive = sum(row.labels[0] == "positive" for row in task.labelled_set.rows)
     assert agreement(same, same, task)["all"]["share"] == 1.0
     assert agreement(same, other, task)["all"]["share"] == positive / 10
-    unsure = Survey(KnownModel(right, margin=MARGIN / 2), [task])
+    unsure = Survey(KnownModel(right, margin=CLEAR_MARGIN / 2), [task])
     found = agreement(unsure, other, task)
     assert (found["all"]["n"], found["clear"]["n"], found["clear"]["share"]) == (10, 0, None)
 
@@ -56,11 +55,12 @@ def test_a_model_that_is_not_fp32_is_left_alone(models, tokenizer):
     """Without fp32 weights there is no int8, and the reason is given instead."""
     half = SharedQwen(copy.deepcopy(models["qwen2"]).bfloat16(), tokenizer)
     found = precision(Survey(half, shipped_tasks(1)))
-    assert found["available"] is False and "bfloat16" in found["reason"]
+    assert found["available"] is False and "bf16" in found["reason"]
+    assert found["used"]["precision"] == "bf16"
 
 
-def test_a_torch_without_dynamic_quantisation_is_told(qwen, monkeypatch):
-    """When torch no longer has it, the part says so and names the version."""
-    monkeypatch.delattr(torch.ao.quantization, "quantize_dynamic")
+def test_a_torch_without_int8_is_told(qwen, monkeypatch):
+    """When torch no longer has the operators, the part says so and names the version."""
+    monkeypatch.setattr(int8, "available", lambda: False)
     found = precision(Survey(qwen, shipped_tasks(1)))
     assert found["available"] is False and torch.__version__ in found["reason"]

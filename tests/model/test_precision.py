@@ -1,0 +1,200 @@
+"""In which numbers a model computes."""
+
+import json
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from qwen_allinone.errors import CapabilityError, InputError
+from qwen_allinone.model import Decision, SharedQwen, int8, loading, precision, probe
+from qwen_allinone.model.int8 import Int8Linear
+from qwen_allinone.model.loading import LoadedModel
+from qwen_allinone.model.precision import load_precisely
+
+pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no int8 operators for this CPU")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache folder, and no model too small for int8."""
+    monkeypatch.setenv("QWEN_ALLINONE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(precision, "_SMALL", 0)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def folder(model_folder: Path, tmp_path: Path) -> str:
+    """A tiny model on disk, loaded by no other test."""
+    return str(shutil.copytree(model_folder, tmp_path / "model"))
+
+
+def _decided(option: str, count: int = 40) -> list[Decision]:
+    other = "no" if option == "yes" else "yes"
+    return [Decision.of({option: 0.9, other: 0.1}, None)] * count
+
+
+class _Examiner:
+    """Answers the probe for a model; in int8 as it is told, according to the layers that stayed."""
+
+    def __init__(self, int8_answers: dict[tuple[bool, bool], Sequence[Decision]]) -> None:
+        self._answers = int8_answers
+        self.asked = 0
+
+    def __call__(self, found: LoadedModel) -> Sequence[Decision]:
+        self.asked += 1
+        kinds = {name.rpartition(".")[2]: type(part) for name, part in found.model.named_modules()}
+        stayed = tuple(kinds[name] is not Int8Linear for name in ("lm_head", "down_proj"))
+        if kinds["up_proj"] is Int8Linear:
+            return self._answers[stayed]
+        torch.mm(torch.ones(1500, 1500), torch.ones(1500, 1500))  # fp32 is slower here, however quick the tests are
+        return _decided("yes")
+
+
+_ALL, _OUTPUT, _DOWN = (False, False), (True, False), (True, True)
+
+
+@pytest.mark.parametrize(("right", "staying"), [([_ALL], "none"), ([_OUTPUT], "output"), ([_DOWN], "output and down")])
+def test_layers_stay_in_fp32_until_int8_decides_as_fp32_does(
+    folder: str, right: list[tuple[bool, bool]], staying: str
+) -> None:
+    """The first that agrees is taken: all in int8, then without the output, then without the down projections too."""
+    examiner = _Examiner({key: _decided("yes" if key in right else "no") for key in (_ALL, _OUTPUT, _DOWN)})
+    found, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    assert (verdict.precision, verdict.staying, verdict.agreed, verdict.clear) == ("int8", staying, 40, 40)
+    assert isinstance(found.model.get_submodule("model.layers.0.self_attn.q_proj"), Int8Linear)
+
+
+def test_int8_is_dropped_if_it_never_agrees(folder: str) -> None:
+    """The model stays as it was, and the verdict says how often they agreed."""
+    wrong = _decided("yes", 39) + _decided("no", 1)
+    found, verdict = load_precisely(
+        folder, device="cpu", wanted="auto", answers=_Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), wrong))
+    )
+    assert (verdict.precision, verdict.agreed, verdict.clear) == ("fp32", 39, 40)
+    assert not any(isinstance(part, Int8Linear) for part in found.model.modules())
+
+
+def test_toss_ups_prove_nothing(folder: str) -> None:
+    """A model whose answers are all toss-ups, as one of random weights, stays in fp32."""
+    unsure = [Decision.of({"yes": 0.51, "no": 0.49}, None)] * 40
+    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=lambda _: unsure)
+    assert verdict.precision == "fp32" and "0 decisions of the probe are clear" in verdict.reason
+
+
+def test_small_models_are_not_probed(folder: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They load as they always did, and nothing is written."""
+    monkeypatch.setattr(precision, "_SMALL", 10**8)
+
+    def refuse(_: LoadedModel) -> Sequence[Decision]:
+        raise AssertionError
+
+    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=refuse)
+    assert verdict.precision == "fp32" and "100 million" in verdict.reason
+    assert not list(cache.rglob("*.safetensors"))
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_a_second_start_neither_probes_nor_reads_the_fp32_weights(
+    folder: str, right: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The verdict is kept, and with int8 the weights; a second start gives the same model."""
+    examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes" if right else "no")))
+    first, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    asked = examiner.asked
+    if right:
+        monkeypatch.setattr(loading, "load", None)
+    second, again = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    assert (again, examiner.asked) == (verdict, asked)
+    ids = torch.arange(20)[None]
+    with torch.inference_mode():
+        assert torch.equal(first.model(ids).logits, second.model(ids).logits)
+
+
+def test_other_weights_in_the_folder_are_probed_anew(folder: str) -> None:
+    """What was kept belongs to files, not to a name."""
+    examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
+    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    path = Path(folder) / "model.safetensors"
+    weights = {name: weight * 1.5 for name, weight in load_file(path).items()}
+    path.unlink()
+    save_file(weights, path, {"format": "pt"})
+    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    assert examiner.asked == 4
+
+
+@pytest.mark.parametrize("broken", ["verdict.json", "int8-none.safetensors"])
+def test_a_broken_file_is_made_anew(folder: str, cache: Path, broken: str) -> None:
+    """A half-written verdict or weights cost time and nothing else."""
+    examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
+    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    (path,) = cache.rglob(broken)
+    path.write_bytes(path.read_bytes()[:50])
+    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    assert verdict.precision == "int8"
+    assert len(path.read_bytes()) > 50
+
+
+def test_a_cache_that_cannot_be_written_is_said(folder: str, cache: Path) -> None:
+    """The model loads all the same."""
+    cache.write_text("a file where the folder should be")
+    with pytest.warns(UserWarning, match="QWEN_ALLINONE_CACHE"):
+        _, verdict = load_precisely(folder, device="cpu", wanted="int8", answers=lambda _: [])
+    assert verdict.precision == "int8"
+
+
+def test_int8_as_asked_for_is_not_probed(folder: str) -> None:
+    """The caller knows."""
+    shared = SharedQwen.load(folder, precision="int8")
+    assert (shared.precision.precision, shared.precision.agreed) == ("int8", None)
+    assert isinstance(shared.model.lm_head, Int8Linear)
+    assert SharedQwen.load(folder, precision="int8") is shared
+    assert SharedQwen.load(folder, precision="fp32") is not shared
+
+
+def test_the_environment_chooses(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``QWEN_ALLINONE_PRECISION`` stands in for an argument that is not given."""
+    monkeypatch.setenv("QWEN_ALLINONE_PRECISION", "bf16")
+    shared = SharedQwen.load(folder)
+    assert (shared.precision.precision, shared.model.dtype) == ("bf16", torch.bfloat16)
+
+
+def test_what_cannot_be_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unknown word, and int8 where there are no operators or no CPU."""
+    with pytest.raises(InputError, match="'int4' is unknown; allowed: auto, fp32, int8, bf16, fp16"):
+        load_precisely(folder, device="cpu", wanted="int4", answers=lambda _: [])
+    with pytest.raises(CapabilityError, match="on cuda"):
+        load_precisely(folder, device="cuda", wanted="int8", answers=lambda _: [])
+    monkeypatch.setattr(int8, "available", lambda: False)
+    with pytest.raises(CapabilityError, match=re.escape(torch.__version__)):
+        load_precisely(folder, device="cpu", wanted="int8", answers=lambda _: [])
+    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=lambda _: [])
+    assert verdict.precision == "fp32" and "no int8 operators" in verdict.reason
+
+
+def test_the_probe_asks_in_both_languages(trained: SharedQwen) -> None:
+    """Four questions about each text, each with an answer; the same model always answers the same."""
+    found = probe.answers(trained)
+    assert len(found) == 4 * 28
+    assert found == probe.answers(trained)
+    assert precision.agreement(found, found)[0] > 0
+
+
+def test_clear_decisions_are_compared() -> None:
+    """Toss-ups of the first are left out, whatever the second says."""
+    clear, other = _decided("yes", 1)[0], _decided("no", 1)[0]
+    toss_up = replace(clear, probabilities={"yes": 0.51, "no": 0.49})
+    assert precision.agreement([clear, clear, toss_up], [clear, other, other]) == (1, 2)
+
+
+def test_a_verdict_can_be_read_by_people(folder: str, cache: Path) -> None:
+    """What was decided stands beside the weights."""
+    examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
+    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    (path,) = cache.rglob("verdict.json")
+    assert json.loads(path.read_text())["reason"] == "decides as fp32 does, and faster"
