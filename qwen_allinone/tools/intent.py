@@ -8,7 +8,7 @@ from pydantic import Field
 
 from qwen_allinone.errors import QuestionError
 from qwen_allinone.model import Acceptance, Calibration, Choice
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.language import Language, language_of
 from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
@@ -55,17 +55,23 @@ class IntentTool(QwenTool):
         """The calibration in use."""
         return self.calibration or replace(self.qwen.calibration, prior=True)
 
-    def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
-        language = language_of(text)
-        listed = candidates if candidates is not None else self.candidates
-        if listed is None:
-            listed = _PROMPT.entry(language, "candidates")
+    @staticmethod
+    def question(language: Language, candidates: Mapping[str, str | None] | list[str] | None = None) -> Choice:
+        """Which of the candidates the text is, by default of the list of everyday services.
+
+        Raises:
+            QuestionError: there are no candidates, or two are the same.
+        """
+        listed = _PROMPT.entry(language, "candidates") if candidates is None else candidates
         if len(set(listed)) < len(listed):
             raise QuestionError(f"intent candidates must be distinct; given: {list(listed)}")
         criteria: dict[str, Any] = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed)
         if not criteria:
             raise QuestionError("intent candidates are empty; give at least one label")
-        question = Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)
+        return Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)
+
+    def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
+        question = self.question(language_of(text), self.candidates if candidates is None else candidates)
         decision = self.qwen.decide(
             text, {"intent": question}, acceptance=self.acceptance, calibration=self.corrections
         )["intent"]

@@ -1,0 +1,117 @@
+"""A turn of a conversation: ours in fp32 and int8, against the naive program, on the same weights.
+
+Interleaved in one run; medians and ratios go to ``benchmarks/results/turns.json``.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import torch
+import typer
+
+from benchmarks import interleaved
+from benchmarks.naive import REPLY_TOKENS, NaivePipeline, NaiveQwen
+from benchmarks.random_qwen import random_qwen
+from qwen_allinone.model import Calibration, Question, SharedQwen
+from qwen_allinone.model.language import language_of
+from qwen_allinone.router import shipped_routes
+from qwen_allinone.router.question import route_question
+from qwen_allinone.tools import IntentTool
+from qwen_allinone.tools.sentiment import mood_question
+
+_TEXT = (
+    "I ordered the blue kettle two weeks ago and paid extra for delivery by Friday, because my parents were coming to "
+    "stay and the old one leaks. On Friday nothing came, on Saturday the tracking page said that it had been "
+    "delivered, and on Monday a neighbour found the box in the rain behind the bins. The kettle itself works, I will "
+    "say that, and the young man on the phone was friendly, but nobody has answered my question about the delivery "
+    "fee. I do not want another voucher, I would simply like to have that money back, and to know that it will not "
+    "happen again."
+)
+
+
+def main(
+    *,
+    model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
+    random: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a Qwen2.5 tokenizer: a model of the 0.5B shape with random weights is measured."),
+    ] = None,
+    folder: Annotated[Path | None, typer.Option(help="Where that model goes; by default it does not stay.")] = None,
+    rounds: Annotated[int, typer.Option(min=5, help="Passes; medians are over these.")] = 5,
+    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
+    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/turns.json"),
+) -> None:
+    """Measure, print and write the result file."""
+    torch.set_num_threads(threads)
+    with tempfile.TemporaryDirectory() as made:
+        name = model if random is None else str(random_qwen(random, folder or Path(made)))
+        exact, rounded = SharedQwen.load(name, precision="fp32"), SharedQwen.load(name, precision="int8")
+        told = model if random is None else "0.5B shape, random weights"
+        seconds = interleaved.medians(_ways(exact, rounded), [_TEXT], rounds=rounds, before=_forget(exact, rounded))
+    source = f"--model {model}" if random is None else "--random TOKENIZER"
+    interleaved.report(
+        out,
+        seconds,
+        base="turn, int8",
+        model=told,
+        command=f"python -m benchmarks.turns {source} --rounds {rounds} --threads {threads}",
+        n=rounds,
+        text_tokens=len(exact.chat.encode(_TEXT)),
+        reply_tokens=REPLY_TOKENS,
+    )
+
+
+def _ways(exact: SharedQwen, rounded: SharedQwen) -> dict[str, Callable[[str], object]]:
+    naive = NaiveQwen(exact.model, exact.tokenizer)
+    ways: dict[str, Callable[[str], object]] = {
+        "naive turn, fp32": naive.turn,
+        "naive turn through a pipeline, fp32": NaivePipeline(exact.model, exact.tokenizer).turn,
+        "naive route and mood, fp32": naive.decide,
+    }
+    for numbers, qwen in (("fp32", exact), ("int8", rounded)):
+        ways |= {
+            f"reply alone, {numbers}": _turn(qwen, ()),
+            f"turn, {numbers}": _turn(qwen, ("route", "mood", "intent")),
+            f"route and mood, {numbers}": _decisions(qwen),
+        }
+    return ways | {"turn with all corrections, int8": _turn(rounded, ("route", "mood", "intent"), corrected=True)}
+
+
+def _turn(qwen: SharedQwen, asked: tuple[str, ...], *, corrected: bool = False) -> Callable[[str], object]:
+    calibration = Calibration(prior=corrected, permutations=4 if corrected else 1)
+
+    def turn(text: str) -> None:
+        if asked:
+            qwen.decide(text, {name: _questions(text)[name] for name in asked}, calibration=calibration)
+        qwen.write(text, min_new_tokens=REPLY_TOKENS, max_new_tokens=REPLY_TOKENS)
+
+    return turn
+
+
+def _decisions(qwen: SharedQwen) -> Callable[[str], object]:
+    return lambda text: qwen.decide(
+        text, {name: _questions(text)[name] for name in ("route", "mood")}, calibration=Calibration()
+    )
+
+
+def _questions(text: str) -> dict[str, Question]:
+    language = language_of(text)
+    return {
+        "route": route_question(shipped_routes(), language),
+        "mood": mood_question(language),
+        "intent": IntentTool.question(language),
+    }
+
+
+def _forget(*models: SharedQwen) -> Callable[[], None]:
+    def forget() -> None:
+        for qwen in models:
+            qwen.forget()
+
+    return forget
+
+
+if __name__ == "__main__":
+    typer.run(main)
