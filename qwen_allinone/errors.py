@@ -13,6 +13,7 @@
     │   ├── StoreError            the data folder cannot be used (read-only, broken)
     │   └── MissingExtraError     an optional dependency is not installed
     └── RunError              the request was fine, the run failed: exit code 1, HTTP 5xx
+        ├── ModelBusyError        too many requests are waiting for the model
         └── StoreBusyError        another process holds the data folder
 
 A message is one line: what was given, what is allowed, what to do.
@@ -69,6 +70,10 @@ class MissingExtraError(InputError):
 
 class RunError(QwenAllInOneError, RuntimeError):
     """The request was fine but carrying it out failed."""
+
+
+class ModelBusyError(RunError):
+    """Too many requests are waiting for the model; it is worth trying again later."""
 
 
 class StoreBusyError(RunError):

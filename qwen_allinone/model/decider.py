@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from threading import RLock
 
 from qwen_allinone.errors import QuestionError, QwenAllInOneError
 from qwen_allinone.model.branches import Inquiry
@@ -11,7 +10,9 @@ from qwen_allinone.model.calibration import Calibration, per_token, without_prio
 from qwen_allinone.model.capabilities import Layout
 from qwen_allinone.model.chatml import Message
 from qwen_allinone.model.decision import Acceptance, Decision
+from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.merged_scorer import MergedScorer
 from qwen_allinone.model.prompt_layout import PromptLayout
 from qwen_allinone.model.questions import Question, RenderedQuestion, render_question
 from qwen_allinone.model.scorer import LeafScores, Scorer
@@ -54,10 +55,11 @@ class Decider:
         lock: held while the model works.
     """
 
-    def __init__(self, prompts: PromptLayout, scorer: Scorer, lock: RLock) -> None:
+    def __init__(self, prompts: PromptLayout, scorer: Scorer, lock: FairLock) -> None:
         self._prompts = prompts
         self._scorer = scorer
         self._lock = lock
+        self._merged = MergedScorer(scorer, lock)
         self._priors: dict[tuple[object, ...], tuple[float, ...]] = {}
 
     def forget(self) -> None:
@@ -88,7 +90,7 @@ class Decider:
     ) -> dict[str, dict[str, float]]:
         """Log-likelihood of every option of every question, in the first order in which each is asked."""
         asked = self._asked(text, questions, manner, history)
-        logs = self._score(asked.inquiries, packed=packed)
+        logs = self._score(asked.inquiries) if packed else self._score_alone(asked.inquiries)
         first = [orders[0] for orders in asked.rendered.values()]
         return {
             name: dict(zip(each.options, log, strict=True))
@@ -140,13 +142,14 @@ class Decider:
         except QwenAllInOneError as error:
             return error
 
-    def _score(self, inquiries: Sequence[Inquiry], *, packed: bool = True) -> LeafScores:
+    def _score(self, inquiries: Sequence[Inquiry]) -> LeafScores:
         """Scores of all branches, one inquiry after the other."""
+        return tuple(log for each in self._merged.score(inquiries) for log in each)
+
+    def _score_alone(self, inquiries: Sequence[Inquiry]) -> LeafScores:
+        """The same, everything read anew for each option."""
         with self._lock:
-            if packed:
-                scores = [self._scorer.score(each.prefix, each.branches) for each in inquiries]
-            else:
-                scores = [self._scorer.score_one_by_one(each.prefix, each.branches) for each in inquiries]
+            scores = [self._scorer.score_one_by_one(each.prefix, each.branches) for each in inquiries]
         return tuple(log for each in scores for log in each)
 
     def _score_all(self, asked: Sequence[_Asked], batch_tokens: int) -> Iterator[LeafScores]:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from threading import RLock
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -11,6 +10,7 @@ from transformers.pipelines.text_generation import ReturnType
 
 from qwen_allinone.errors import InputError, TextTooLongError
 from qwen_allinone.model.chatml import Message, Role
+from qwen_allinone.model.fair_lock import FairLock
 
 if TYPE_CHECKING:
     from transformers.utils.chat_template_utils import Chat
@@ -41,7 +41,7 @@ class QwenPipeline(TextGenerationPipeline):
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
         encode: Callable[[Sequence[Message]], list[int]],
-        lock: RLock,
+        lock: FairLock,
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             model=model, tokenizer=tokenizer, device=model.device, task="text-generation"

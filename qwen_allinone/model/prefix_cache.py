@@ -90,10 +90,10 @@ def as_dynamic_cache(states: KeyValues | None) -> "DynamicCache":
     return DynamicCache(ddp_cache_data=states) if states else DynamicCache()
 
 
-def states_of(cache: "DynamicCache", length: int) -> KeyValues:
-    """Copies of the first ``length`` positions of a transformers cache."""
+def states_of(cache: "DynamicCache", length: int, *, row: int = 0) -> KeyValues:
+    """Copies of the first ``length`` positions of one row of a transformers cache."""
     return tuple(
-        (layer.keys[:, :, :length].clone(), layer.values[:, :, :length].clone())  # type: ignore[index,union-attr]
+        (layer.keys[row : row + 1, :, :length].clone(), layer.values[row : row + 1, :, :length].clone())  # type: ignore[index,union-attr]
         for layer in cache.layers
     )
 

@@ -30,11 +30,16 @@ class Scorer:
         (scores,) = self.score_all([Inquiry(tuple(prefix), tuple(branches))])
         return scores
 
-    def score_all(self, inquiries: Sequence[Inquiry]) -> list[LeafScores]:
-        """The same for several texts in one pass; only what their prefixes begin with in common is kept."""
+    def score_all(self, inquiries: Sequence[Inquiry], *, keep: bool = False) -> list[LeafScores]:
+        """The same for several texts in one pass.
+
+        Args:
+            inquiries: the texts, each with its questions.
+            keep: the reading of every prefix; by default only what all of them begin with is kept.
+        """
         with torch.inference_mode():
             if self.packs:
-                return self._score_packed(inquiries)
+                return self._score_packed(inquiries, keep=keep)
             return [self.score_one_by_one(each.prefix, each.branches) for each in inquiries]
 
     def score_one_by_one(self, prefix: Sequence[int], branches: Sequence[Branch]) -> LeafScores:
@@ -64,7 +69,7 @@ class Scorer:
         self._cache.store(prefix, read)
         return read
 
-    def _score_packed(self, inquiries: Sequence[Inquiry]) -> list[LeafScores]:
+    def _score_packed(self, inquiries: Sequence[Inquiry], *, keep: bool) -> list[LeafScores]:
         first, *others = (each.prefix for each in inquiries)
         prefix = first[: min((shared_length(first, other) for other in others), default=len(first))]
         batch = PackedBatch(tuple(pack(each.branches, each.prefix[len(prefix) :]) for each in inquiries))
@@ -74,13 +79,18 @@ class Scorer:
             for keys, values in states
         )
         device = self._model.device
+        cache = as_dynamic_cache(repeated)
         hidden = self._model.base_model(
             input_ids=batch.ids().to(device),
             attention_mask=batch.mask(len(prefix), self._model.dtype).to(device),
             position_ids=batch.positions(len(prefix)).to(device),
-            past_key_values=as_dynamic_cache(repeated),
+            past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
+        if keep and len(inquiries) > 1:  # a single prefix is read on its own, and kept by that
+            for row, each in enumerate(inquiries):
+                if each.prefix:
+                    self._cache.store(each.prefix, states_of(cache, len(each.prefix), row=row))
         targets = [
             (number, place, token)
             for number, row in enumerate(batch.rows)

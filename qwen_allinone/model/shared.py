@@ -1,7 +1,7 @@
 """The one model in memory: it reads a text once, decides any number of questions about it, and writes."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from threading import Lock, RLock
+from threading import Lock
 from typing import TYPE_CHECKING, Unpack
 
 from qwen_allinone import settings
@@ -12,6 +12,7 @@ from qwen_allinone.model.capabilities import Capabilities, Layout
 from qwen_allinone.model.chatml import ChatML, Message
 from qwen_allinone.model.decider import Decider, Manner
 from qwen_allinone.model.decision import Acceptance, Decision
+from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.pipeline import QwenPipeline
 from qwen_allinone.model.precision import Precision, Verdict, load_precisely
@@ -53,7 +54,7 @@ class SharedQwen:
         self.capabilities = capabilities or Capabilities()
         self.chat = ChatML(tokenizer)
         self._cache = cache or PrefixCache()
-        self._lock = RLock()
+        self._lock = FairLock()
         stops = self.chat.stop_ids
         model.generation_config = GenerationConfig(  # type: ignore[no-untyped-call]
             eos_token_id=list(stops), pad_token_id=stops[-1]

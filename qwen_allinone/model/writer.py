@@ -1,26 +1,30 @@
 """Replies: how they are written, streamed, stopped and cancelled."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf
 from queue import SimpleQueue
-from threading import Event, RLock, Thread, current_thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import torch
 from transformers import (
     GenerationConfig,
     LogitsProcessorList,
+    MinLengthLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     StoppingCriteria,
     StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopPLogitsWarper,
 )
 from transformers.generation.streamers import BaseStreamer
 
 from qwen_allinone.errors import InputError, TextTooLongError
 from qwen_allinone.model.chatml import ChatML
+from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.pipeline import QwenPipeline, TokenPrompt
-from qwen_allinone.model.prefix_cache import as_dynamic_cache
+from qwen_allinone.model.reply_batch import ReplyBatch
 from qwen_allinone.model.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -122,14 +126,18 @@ class ReplyStream(Iterator[str]):
 
 
 class Writer:
-    """Writes replies through one pipeline, from prompts whose beginning may have been read before."""
+    """Writes replies, from prompts whose beginning may have been read before.
 
-    def __init__(self, pipeline: QwenPipeline, chat: ChatML, scorer: Scorer, *, window: int, lock: RLock) -> None:
+    Those of a full-attention model are written together; with other architectures one after the other, through the
+    pipeline.
+    """
+
+    def __init__(self, pipeline: QwenPipeline, chat: ChatML, scorer: Scorer, *, window: int, lock: FairLock) -> None:
         self._pipeline = pipeline
         self._chat = chat
-        self._scorer = scorer
         self._window = window
         self._lock = lock
+        self._batch = ReplyBatch(pipeline.model, scorer, chat.stop_ids, lock) if scorer.packs else None
 
     def stream(self, prompt: Sequence[int], writing: Writing, *, branch_point: int = 0) -> ReplyStream:
         """Begin a reply.
@@ -147,40 +155,46 @@ class Writer:
             raise TextTooLongError(
                 f"the prompt has {len(prompt)} tokens, the model's context window {self._window}; shorten the text"
             )
-        return ReplyStream(_Pieces(self, tuple(prompt), writing, branch_point, min(room, writing.max_new_tokens)))
+        limit = min(room, writing.max_new_tokens)
+        pieces = _Pieces(self._begin, self._chat, writing, prompt=tuple(prompt), branch_point=branch_point, limit=limit)
+        return ReplyStream(pieces)
+
+    def _begin(self, pieces: "_Pieces") -> None:
+        if self._batch is not None:
+            self._batch.add(pieces)
+        else:
+            Thread(target=self._generate, args=(pieces,), name="qwen-reply", daemon=True).start()
 
     def _generate(self, pieces: "_Pieces") -> None:
-        """Run the pipeline to its end, handing tokens to the pieces' queue."""
-        while not self._lock.acquire(timeout=_POLL_SECONDS):
-            if pieces.cancelled.is_set():
-                return
+        """Run the pipeline to its end, handing tokens to the pieces."""
         try:
-            self._generate_alone(pieces)
-        finally:
-            self._lock.release()
+            while not self._lock.acquire(timeout=_POLL_SECONDS):
+                if pieces.unwanted:
+                    return pieces.finish(None)
+            try:
+                self._generate_alone(pieces)
+            finally:
+                self._lock.release()
+        except BaseException as error:
+            return pieces.finish(error)
+        return pieces.finish(None)
 
     def _generate_alone(self, pieces: "_Pieces") -> None:
-        writing, prompt = pieces.writing, pieces.prompt
+        writing = pieces.writing
         devices: list[int] | None = None if self._pipeline.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=writing.seed is not None):
-            if pieces.cancelled.is_set():
+            if pieces.unwanted:
                 return
             if writing.seed is not None:
                 torch.manual_seed(writing.seed)
             self._pipeline(  # type: ignore[call-overload]
-                TokenPrompt(prompt),
+                TokenPrompt(pieces.prompt),
                 generation_config=self._config(writing, pieces.limit),
-                past_key_values=self._past(prompt[: pieces.branch_point]),
-                streamer=pieces,
-                stopping_criteria=StoppingCriteriaList([_Cancelled(pieces.cancelled)]),
-                logits_processor=_penalties(writing.repetition_penalty, len(prompt)),
+                streamer=_Streamer(pieces),
+                stopping_criteria=StoppingCriteriaList([_Unwanted(pieces)]),
+                logits_processor=_penalty(writing, prompt_tokens=len(pieces.prompt)),
                 return_tensors=True,
             )
-
-    def _past(self, prefix: Sequence[int]) -> Any:
-        if not prefix or not self._scorer.packs:
-            return None
-        return as_dynamic_cache(self._scorer.read(prefix))
 
     def _config(self, writing: Writing, limit: int) -> GenerationConfig:
         sampled = {"temperature": writing.temperature, "top_p": writing.top_p, "top_k": 0}  # top_k is 50 if left out
@@ -194,54 +208,97 @@ class Writer:
         )
 
 
-def _penalties(penalty: float, prompt_tokens: int) -> LogitsProcessorList:
+def _penalty(writing: Writing, *, prompt_tokens: int = 0) -> LogitsProcessorList:
     """That of transformers, without the prompt: its end-of-turn tokens and its memories are meant to come again."""
-    if penalty == 1:
+    if writing.repetition_penalty == 1:
         return LogitsProcessorList()
-    return LogitsProcessorList([RepetitionPenaltyLogitsProcessor(penalty, prompt_ignore_length=prompt_tokens)])
+    return LogitsProcessorList(
+        [RepetitionPenaltyLogitsProcessor(writing.repetition_penalty, prompt_ignore_length=prompt_tokens)]
+    )
 
 
-class _Cancelled(StoppingCriteria):
-    def __init__(self, event: Event) -> None:
-        self._event = event
+def _processors(writing: Writing, stops: Sequence[int]) -> LogitsProcessorList:
+    """What ``generate`` applies, in its order."""
+    found = _penalty(writing)
+    if writing.min_new_tokens:
+        found.append(MinLengthLogitsProcessor(writing.min_new_tokens, list(stops)))
+    if writing.temperature:
+        found.append(TemperatureLogitsWarper(writing.temperature))
+        if writing.top_p < 1:
+            found.append(TopPLogitsWarper(writing.top_p))
+    return found
+
+
+class _Unwanted(StoppingCriteria):
+    def __init__(self, pieces: "_Pieces") -> None:
+        self._pieces = pieces
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **_: Any) -> torch.Tensor:  # noqa: ARG002
-        return torch.full((input_ids.shape[0],), self._event.is_set(), device=input_ids.device)
+        return torch.full((input_ids.shape[0],), self._pieces.unwanted, device=input_ids.device)
 
 
-class _Pieces(BaseStreamer):
-    """One running generation: token ids in from its thread, pieces of text out to the consumer."""
+class _Streamer(BaseStreamer):
+    """Hands the tokens of ``generate`` on, which gives the prompt first."""
+
+    def __init__(self, pieces: "_Pieces") -> None:
+        self._pieces = pieces
+        self._prompt_seen = False
+
+    def put(self, value: torch.Tensor) -> None:
+        if self._prompt_seen:
+            for token in value.flatten().tolist():
+                self._pieces.take(token)
+        self._prompt_seen = True
+
+    def end(self) -> None:
+        pass
+
+
+class _Pieces:
+    """One running generation: token ids in from the model's thread, pieces of text out to the consumer."""
 
     def __init__(
-        self, writer: Writer, prompt: tuple[int, ...], writing: Writing, branch_point: int, limit: int
+        self,
+        begin: Callable[["_Pieces"], None],
+        chat: ChatML,
+        writing: Writing,
+        *,
+        prompt: tuple[int, ...],
+        branch_point: int,
+        limit: int,
     ) -> None:
-        self.writer, self.prompt, self.writing = writer, prompt, writing
+        self._begin, self._chat = begin, chat
+        self.prompt, self.writing = prompt, writing
         self.branch_point, self.limit = branch_point, limit
-        self.cancelled = Event()
-        self._thread = Thread(target=self._work, name="qwen-reply", daemon=True)
+        self.processors = _processors(writing, chat.stop_ids)
+        self.sampled = writing.temperature > 0
+        self.sampler = None if writing.seed is None else torch.Generator().manual_seed(writing.seed)
+        self._begun = False
+        self._cancelled, self._ended = Event(), Event()
         self._queue: SimpleQueue[int | BaseException | None] = SimpleQueue()
-        self._prompt_seen = False
         self._text = ""
         self._count = 0
         self._finish: FinishReason = "cancelled"
 
-    def put(self, value: torch.Tensor) -> None:
-        """Called by ``generate``: first with the prompt, then with each token."""
-        if self._prompt_seen:
-            for token in value.flatten().tolist():
-                self._queue.put(token)
-        self._prompt_seen = True
+    @property
+    def unwanted(self) -> bool:
+        return self._cancelled.is_set()
 
-    def end(self) -> None:
-        """Called by ``generate`` at its end; the thread itself says when it is done."""
+    def take(self, token: int) -> None:
+        self._queue.put(token)
+
+    def finish(self, error: BaseException | None) -> None:
+        self._queue.put(error)
+        self._ended.set()
 
     def reply(self) -> Reply:
         return Reply(self._text, self._finish, len(self.prompt), self._count)
 
     def run(self) -> Iterator[str]:
-        if self.cancelled.is_set():
+        if self.unwanted:
             return
-        self._thread.start()
+        self._begin(self)
+        self._begun = True
         try:
             for piece in _cut_at(self.writing.stop, self._decoded(), self._stop):
                 self._text += piece
@@ -251,41 +308,33 @@ class _Pieces(BaseStreamer):
 
     def cancel(self) -> None:
         """Ask the generation to end at its next token, and wait until it has."""
-        self.cancelled.set()
-        if self._thread.is_alive() and self._thread is not current_thread():
-            self._thread.join()
-
-    def _work(self) -> None:
-        try:
-            self.writer._generate(self)
-            self._queue.put(None)
-        except BaseException as error:
-            self._queue.put(error)
+        self._cancelled.set()
+        if self._begun:
+            self._ended.wait()
 
     def _stop(self) -> None:
         self._finish = "stop"
 
     def _decoded(self) -> Iterator[str]:
-        chat = self.writer._chat
         pending: list[int] = []
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            if self.cancelled.is_set():
+            if self.unwanted:
                 continue
             self._count += 1
-            if item in chat.stop_ids:
+            if item in self._chat.stop_ids:
                 self._finish = "stop"
                 continue
             pending.append(item)
-            text = chat.decode(pending)
+            text = self._chat.decode(pending)
             if not text.endswith("\ufffd"):
                 pending.clear()
                 yield text
         if pending:
-            yield chat.decode(pending)
+            yield self._chat.decode(pending)
         if self._finish != "stop":
-            self._finish = "cancelled" if self.cancelled.is_set() else "length"
+            self._finish = "cancelled" if self.unwanted else "length"
 
 
 def _cut_at(stops: Sequence[str], pieces: Iterator[str], stopped: Any) -> Iterator[str]:

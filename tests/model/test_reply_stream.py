@@ -4,13 +4,18 @@ import time
 import pytest
 from tiny_qwen import REPLIES
 
+from qwen_allinone.model import reply_batch
+
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
 
 
 def replies_under_way() -> list[threading.Thread]:
-    """The threads that still generate."""
-    return [thread for thread in threading.enumerate() if thread.name == "qwen-reply"]
+    """The threads that still generate a moment later."""
+    found = [thread for thread in threading.enumerate() if thread.name.startswith("qwen-repl")]
+    for thread in found:
+        thread.join(0.5)
+    return [thread for thread in found if thread.is_alive()]
 
 
 class Steps:
@@ -20,7 +25,7 @@ class Steps:
         self.model, self.pause, self.fail_at, self.count = model, pause, fail_at, 0
 
     def __enter__(self):
-        self._hook = self.model.register_forward_pre_hook(self._step)
+        self._hook = self.model.base_model.register_forward_pre_hook(self._step)
         return self
 
     def __exit__(self, *_):
@@ -107,8 +112,9 @@ def test_a_stream_can_be_closed_from_another_thread(qwen):
     assert not replies_under_way()
 
 
-def test_a_stream_that_is_closed_while_it_waits_never_runs(trained):
-    """A stream that is closed while another generates gives up its place in the queue."""
+def test_a_stream_that_is_closed_while_it_waits_never_runs(trained, monkeypatch):
+    """A stream that is closed while others generate gives up its place in the queue."""
+    monkeypatch.setattr(reply_batch, "_AT_ONCE", 1)
     first = trained.stream(EN, min_new_tokens=40, max_new_tokens=40)
     with Steps(trained.model, pause=0.01) as steps:
         next(first)

@@ -174,7 +174,7 @@ def test_a_decision_followed_by_a_reply_reads_nothing_twice(any_qwen):
     shared.decide(TEXT, QUESTIONS)
     assert shared.cache_statistics.reused_tokens == 0
     read = []
-    hook = shared.model.register_forward_pre_hook(
+    hook = shared.model.base_model.register_forward_pre_hook(
         lambda _module, _arguments, options: read.append(options["input_ids"].shape[1]), with_kwargs=True
     )
     try:

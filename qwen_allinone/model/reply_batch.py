@@ -1,0 +1,276 @@
+"""Replies that are written together: continuous batching.
+
+Every step writes one token of every reply that is under way; a new one joins at the next step, and a finished one
+makes room. Between two steps the model is free for decisions, so that nobody waits for a reply to end. (The continuous
+batching of transformers reads every prompt itself; here a reply goes on from what decisions about its text have read.)
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from transformers import Cache, LogitsProcessorList
+
+from qwen_allinone.errors import ModelBusyError
+from qwen_allinone.model.fair_lock import FairLock
+from qwen_allinone.model.prefix_cache import KeyValues, as_dynamic_cache, states_of
+from qwen_allinone.model.scorer import Scorer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_AT_ONCE = 8
+"""Replies that are under way at the same time; further ones wait."""
+_MOST_WAITING = 256
+_GROWTH = 128
+"""Places by which the states of the replies grow."""
+
+
+class Generation(Protocol):
+    """A reply as the batch sees it."""
+
+    @property
+    def prompt(self) -> Sequence[int]:
+        """Token ids, up to where the reply begins."""
+
+    @property
+    def branch_point(self) -> int:
+        """How many leading tokens of the prompt are worth keeping in the prefix cache."""
+
+    @property
+    def limit(self) -> int:
+        """The most tokens of the reply."""
+
+    @property
+    def processors(self) -> LogitsProcessorList:
+        """Applied to the logits of each next token, given the reply so far. *Shape:* (1, vocabulary)."""
+
+    @property
+    def sampler(self) -> torch.Generator | None:
+        """Draws the tokens; None: the likeliest is taken, unless ``sampled``."""
+
+    @property
+    def sampled(self) -> bool:
+        """Whether tokens are drawn."""
+
+    @property
+    def unwanted(self) -> bool:
+        """Whether nobody waits for the rest."""
+
+    def take(self, token: int) -> None:
+        """Told of each token."""
+
+    def finish(self, error: BaseException | None) -> None:
+        """Told of the end."""
+
+
+@dataclass(eq=False)
+class _Row:
+    """A reply that is under way."""
+
+    generation: Generation
+    length: int
+    """Tokens whose states are known."""
+    written: list[int] = field(default_factory=list)
+
+
+class ReplyBatch:
+    """Writes replies of several threads with one model.
+
+    Args:
+        model: of full attention.
+        scorer: reads prompts.
+        stops: tokens that end a reply.
+        lock: held during each step.
+    """
+
+    def __init__(self, model: "PreTrainedModel", scorer: Scorer, stops: Sequence[int], lock: FairLock) -> None:
+        self._model = model
+        self._scorer = scorer
+        self._stops = frozenset(stops)
+        self._lock = lock
+        self._states = _RowStates()
+        self._rows: list[_Row] = []
+        self._waiting: deque[Generation] = deque()
+        self._mutex = Lock()
+        self._running = False
+
+    def add(self, generation: Generation) -> None:
+        """Have a reply written; returns at once.
+
+        Raises:
+            ModelBusyError: too many are waiting already.
+        """
+        with self._mutex:
+            if len(self._waiting) >= _MOST_WAITING:
+                raise ModelBusyError(f"{_MOST_WAITING} replies are waiting for the model; try again later")
+            self._waiting.append(generation)
+            if not self._running:
+                self._running = True
+                Thread(target=self._run, name="qwen-replies", daemon=True).start()
+
+    def _run(self) -> None:
+        while self._goes_on():
+            with self._lock, torch.inference_mode():
+                self._leave()
+                self._join()
+                self._write()
+
+    def _goes_on(self) -> bool:
+        with self._mutex:
+            self._running = bool(self._rows or self._waiting)
+            return self._running
+
+    def _leave(self) -> None:
+        """Let those go that are not wanted any more."""
+        for row in [row for row in self._rows if row.generation.unwanted]:
+            self._end(row)
+
+    def _join(self) -> None:
+        """Let one more in, so that those who are in wait for the reading of one prompt at most."""
+        with self._mutex:
+            generation = self._waiting.popleft() if self._waiting and len(self._rows) < _AT_ONCE else None
+        if generation is None:
+            return
+        if generation.unwanted:
+            generation.finish(None)
+            return
+        try:
+            states, logits = self._read(generation)
+        except BaseException as error:
+            generation.finish(error)
+            return
+        row = _Row(generation, len(generation.prompt))
+        self._states.add(states)
+        self._rows.append(row)
+        self._choose(row, logits)
+
+    def _read(self, generation: Generation) -> tuple[KeyValues, torch.Tensor]:
+        prompt, branch_point = list(generation.prompt), generation.branch_point
+        cache = as_dynamic_cache(self._scorer.read(prompt[:branch_point]) if branch_point else None)
+        rest = torch.tensor([prompt[branch_point:]], device=self._model.device)
+        logits = self._model(input_ids=rest, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        return states_of(cache, len(prompt)), logits
+
+    def _write(self) -> None:
+        """The next token of every row."""
+        if not self._rows:
+            return
+        try:
+            logits = self._step()
+        except BaseException as error:
+            for row in list(self._rows):
+                self._end(row, error)
+            return
+        for row, own in zip(list(self._rows), logits, strict=True):
+            self._choose(row, own[None])
+
+    def _step(self) -> torch.Tensor:
+        lengths = torch.tensor([row.length for row in self._rows])
+        longest = int(lengths.max()) + 1
+        hidden = torch.arange(longest)[None, :] > lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=self._model.dtype)
+        mask = mask.masked_fill_(hidden, torch.finfo(mask.dtype).min)[:, None, None]
+        device = self._model.device
+        states = self._model.base_model(
+            input_ids=torch.tensor([[row.written[-1]] for row in self._rows], device=device),
+            attention_mask=mask.to(device),
+            position_ids=lengths[:, None].to(device),
+            past_key_values=self._states.at(lengths.to(device)),
+            use_cache=True,
+        ).last_hidden_state[:, -1]
+        for row in self._rows:
+            row.length += 1
+        return self._model.get_output_embeddings()(states)  # type: ignore[no-untyped-call,no-any-return]
+
+    def _choose(self, row: _Row, logits: torch.Tensor) -> None:
+        """Take the next token of one reply; what goes wrong here is its own affair."""
+        generation = row.generation
+        try:
+            written = torch.tensor([row.written], dtype=torch.long, device=logits.device)
+            scores = generation.processors(written, logits.float())  # type: ignore[arg-type]
+            if generation.sampled:
+                token = int(torch.multinomial(scores.softmax(-1), 1, generator=generation.sampler))
+            else:
+                token = int(scores.argmax(-1))
+            row.written.append(token)
+            generation.take(token)
+        except BaseException as error:
+            self._end(row, error)
+            return
+        if token in self._stops or len(row.written) >= generation.limit:
+            self._end(row)
+
+    def _end(self, row: _Row, error: BaseException | None = None) -> None:
+        place = self._rows.index(row)
+        last = self._rows.pop()
+        if last is not row:
+            self._rows[place] = last
+        self._states.drop(place)
+        row.generation.finish(error)
+
+
+class _RowStates(Cache):
+    """Key-value states of several rows of different lengths, in one tensor per layer that is written in place."""
+
+    def __init__(self) -> None:
+        super().__init__(layers=[])
+        self._layers: list[list[torch.Tensor]] = []
+        self._rows = 0
+        self._lengths = torch.zeros(0, dtype=torch.long)
+
+    def add(self, states: KeyValues) -> None:
+        """A row behind the others."""
+        if not self._layers:
+            self._layers = [
+                [tensor.new_zeros(1, tensor.shape[1], 0, tensor.shape[3]) for tensor in pair] for pair in states
+            ]
+        self._make_room(self._rows + 1, states[0][0].shape[2])
+        for layer, pair in zip(self._layers, states, strict=True):
+            for tensor, own in zip(layer, pair, strict=True):
+                tensor[self._rows, :, : own.shape[2]] = own[0]
+        self._rows += 1
+
+    def drop(self, row: int) -> None:
+        """The last row takes the place of the one that goes; with the last of them, the memory goes too."""
+        self._rows -= 1
+        for layer in self._layers:
+            for tensor in layer:
+                tensor[row] = tensor[self._rows]
+        if not self._rows:
+            self._layers = []
+
+    def at(self, lengths: torch.Tensor) -> "_RowStates":
+        """The same, about to be given the states of one more token of every row. *Shape:* (rows,)."""
+        self._make_room(self._rows, int(lengths.max()) + 1)
+        self._lengths = lengths
+        return self
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write the states of each row's token behind its others. *Shape:* (rows, kv_heads, 1, head_dim) each."""
+        keys, values = self._layers[layer_idx]
+        rows = torch.arange(self._rows, device=keys.device)
+        keys[rows, :, self._lengths] = key_states[:, :, 0]
+        values[rows, :, self._lengths] = value_states[:, :, 0]
+        longest = int(self._lengths.max()) + 1
+        return keys[: self._rows, :, :longest], values[: self._rows, :, :longest]
+
+    def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002
+        """Of the longest row."""
+        return int(self._lengths.max()) if len(self._lengths) else 0
+
+    def _make_room(self, rows: int, places: int) -> None:
+        have_rows, _, have_places, _ = self._layers[0][0].shape
+        if rows <= have_rows and places <= have_places:
+            return
+        more = max(have_places, -(-places // _GROWTH) * _GROWTH)
+        for layer in self._layers:
+            for index, tensor in enumerate(layer):
+                grown = tensor.new_zeros(max(rows, have_rows), tensor.shape[1], more, tensor.shape[3])
+                grown[:have_rows, :, :have_places] = tensor
+                layer[index] = grown
