@@ -5,9 +5,14 @@ fp32, and int8 has to be asked for.
 """
 
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
 import torch
+import typer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 _SHAPE = Qwen2Config(
@@ -23,18 +28,31 @@ _SHAPE = Qwen2Config(
 )
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 
+Random = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        help="Folder of a Qwen2.5 tokenizer: a model of the 0.5B shape with random weights is measured.",
+    ),
+]
+"""Option of the benchmarks that can measure it."""
 
-def random_qwen(tokenizer: Path, folder: Path) -> Path:
-    """The model in a folder, made unless it is there already (1 GB, seed 0).
 
-    Args:
-        tokenizer: folder with the tokenizer of Qwen2.5.
-        folder: where the model goes.
-    """
-    if not (folder / "model.safetensors").is_file():
-        torch.manual_seed(0)
-        Qwen2ForCausalLM(_SHAPE).bfloat16().save_pretrained(folder)
-        for name in _TOKENIZER_FILES:
-            if (tokenizer / name).is_file():
-                shutil.copyfile(tokenizer / name, folder / name)
-    return folder
+@contextmanager
+def measured(model: str, random: Path | None) -> Iterator[tuple[str, str, str]]:
+    """The name to load, how the model is called in a result file, and the options that chose it."""
+    if random is None:
+        yield model, model, f"--model {model}"
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        _write(random, Path(folder))
+        yield folder, "0.5B shape, random weights", "--random TOKENIZER"
+
+
+def _write(tokenizer: Path, folder: Path) -> None:
+    torch.manual_seed(0)
+    Qwen2ForCausalLM(_SHAPE).bfloat16().save_pretrained(folder)
+    for name in _TOKENIZER_FILES:
+        if (tokenizer / name).is_file():
+            shutil.copyfile(tokenizer / name, folder / name)

@@ -3,7 +3,6 @@
 Interleaved in one run; medians and ratios go to ``benchmarks/results/turns.json``.
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +12,7 @@ import typer
 
 from benchmarks import interleaved
 from benchmarks.naive import REPLY_TOKENS, NaivePipeline, NaiveQwen
-from benchmarks.random_qwen import random_qwen
+from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Calibration, Question, SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.router import shipped_routes
@@ -34,29 +33,22 @@ _TEXT = (
 def main(
     *,
     model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
-    random: Annotated[
-        Path | None,
-        typer.Option(help="Folder of a Qwen2.5 tokenizer: a model of the 0.5B shape with random weights is measured."),
-    ] = None,
-    folder: Annotated[Path | None, typer.Option(help="Where that model goes; by default it does not stay.")] = None,
+    random: Random = None,
     rounds: Annotated[int, typer.Option(min=5, help="Passes; medians are over these.")] = 5,
     threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
     out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/turns.json"),
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
-    with tempfile.TemporaryDirectory() as made:
-        name = model if random is None else str(random_qwen(random, folder or Path(made)))
+    with measured(model, random) as (name, told, options):
         exact, rounded = SharedQwen.load(name, precision="fp32"), SharedQwen.load(name, precision="int8")
-        told = model if random is None else "0.5B shape, random weights"
         seconds = interleaved.medians(_ways(exact, rounded), [_TEXT], rounds=rounds, before=_forget(exact, rounded))
-    source = f"--model {model}" if random is None else "--random TOKENIZER"
     interleaved.report(
         out,
         seconds,
         base="turn, int8",
         model=told,
-        command=f"python -m benchmarks.turns {source} --rounds {rounds} --threads {threads}",
+        command=f"python -m benchmarks.turns {options} --rounds {rounds} --threads {threads}",
         n=rounds,
         text_tokens=len(exact.chat.encode(_TEXT)),
         reply_tokens=REPLY_TOKENS,

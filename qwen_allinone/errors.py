@@ -14,6 +14,7 @@
     │   └── MissingExtraError     an optional dependency is not installed
     └── RunError              the request was fine, the run failed: exit code 1, HTTP 5xx
         ├── ModelBusyError        too many requests are waiting for the model
+        ├── ModelMemoryError      the machine has no room for what the model was to compute
         └── StoreBusyError        another process holds the data folder
 
 A message is one line: what was given, what is allowed, what to do.
@@ -74,6 +75,10 @@ class RunError(QwenAllInOneError, RuntimeError):
 
 class ModelBusyError(RunError):
     """Too many requests are waiting for the model; it is worth trying again later."""
+
+
+class ModelMemoryError(RunError):
+    """There was no memory for a pass of the model; the message names what makes it smaller."""
 
 
 class StoreBusyError(RunError):

@@ -14,6 +14,8 @@ from qwen_allinone.doctor.model_facts import ModelFacts
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
+    from qwen_allinone.model.precision import Verdict
+
 PACKAGES = ("torch", "transformers", "langchain-core", "chromadb", "sentence-transformers")
 _SELF = "qwen-allinone"
 _DEVELOPMENT = "dev"
@@ -61,6 +63,8 @@ class Examination:
     versions: Mapping[str, str | None]
     """None: not installed."""
     model: ModelFacts
+    precision: "Verdict | None"
+    """What ``precision="auto"`` comes to on the CPU; None: not known before the first load."""
     devices: Devices
     folders: tuple[Folder, ...]
     missing: tuple[Missing, ...]
@@ -88,7 +92,8 @@ def examine(model: str) -> Examination:
     """
     facts = ModelFacts.of(model)
     fetch = (Missing(f"model {model}", f"hf download {model}"),) if facts.state == "not downloaded" else ()
-    return Examination(versions(), facts, _devices(), tuple(_folders()), (*_missing_packages(), *fetch))
+    missing = (*_missing_packages(), *fetch)
+    return Examination(versions(), facts, _precision(facts), _devices(), tuple(_folders()), missing)
 
 
 def versions() -> Mapping[str, str | None]:
@@ -103,6 +108,14 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
+
+
+def _precision(model: ModelFacts) -> "Verdict | None":
+    try:
+        from qwen_allinone.model.precision import outlook
+    except (ImportError, OSError):  # as in _devices
+        return None
+    return None if model.folder is None or model.parameters is None else outlook(Path(model.folder), model.parameters)
 
 
 def _devices() -> Devices:
@@ -184,6 +197,10 @@ def _lines(found: Examination) -> Iterator[str]:
         f"{name} {number or '未安装 missing'}" for name, number in found.versions.items()
     )
     yield from found.model.lines
+    precision = "首次加载时决定 settled by the first load"
+    if found.precision is not None:
+        precision = f"{found.precision.precision} · {found.precision.reason}"
+    yield f"精度 precision: {precision}"
     devices = found.devices
     vnni = {True: ", VNNI", False: ", 无 no VNNI", None: ""}[devices.vnni]
     cpu = "torch 无法导入 cannot be imported"

@@ -1,6 +1,5 @@
 """How often int8 weights decide as fp32 ones do."""
 
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -13,19 +12,18 @@ from qwen_allinone.model.precision import CLEAR_MARGIN
 
 
 def precision(survey: Survey) -> dict[str, Any]:
-    """In which numbers the model computes and why; and how it decides the sets with int8 weights, if it is in fp32.
+    """Decide the sets again with an int8 copy of the model, and compare option by option.
 
     Per task: agreement over all rows and over those whose fp32 margin exceeds ``CLEAR_MARGIN``; under ``int8`` the
     copy's accuracy.
     """
-    used = asdict(survey.qwen.precision)
     try:
         copy = int8_copy(survey.qwen)
     except CapabilityError as error:
-        return {"used": used, "available": False, "reason": str(error)}
+        return {"available": False, "reason": str(error)}
     other = Survey(copy, survey.tasks, survey.progress)
     compared = {task.name: agreement(survey, other, task) for task in survey.tasks}
-    return {"used": used, "available": True, "margin": CLEAR_MARGIN, "layers": "all linear layers int8", **compared}
+    return {"available": True, "margin": CLEAR_MARGIN, "layers": "all linear layers int8", **compared}
 
 
 def int8_copy(qwen: SharedQwen) -> SharedQwen:

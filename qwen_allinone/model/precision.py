@@ -106,7 +106,7 @@ def load_precisely(name: str, *, device: str, wanted: str, answers: Answers) -> 
     found = loading.load(name, device=device, dtype=torch.float32)
     shelf = Shelf(loading.folder_of(name))  # a name on the hub has its files only now
     if verdict is None:
-        against = _why_not(found.model)
+        against = _why_not(sum(weight.numel() for weight in found.model.parameters()))
         found, verdict = (found, Verdict("fp32", against)) if against else _proven(found, answers)
         shelf.keep_verdict(verdict)
     elif verdict.precision == "int8":
@@ -115,6 +115,17 @@ def load_precisely(name: str, *, device: str, wanted: str, answers: Answers) -> 
         shelf.keep_model(found.model, verdict.staying)
         gc.collect()  # of the fp32 weights
     return found, verdict
+
+
+def outlook(folder: Path, parameters: int) -> Verdict | None:
+    """What ``auto`` comes to on the CPU, as far as that can be said without loading; None: the first load tells.
+
+    Args:
+        folder: with the model's files.
+        parameters: of the model.
+    """
+    against = _why_not(parameters)
+    return Verdict("fp32", against) if against else Shelf(folder).verdict()
 
 
 def agreement(expected: Sequence[Decision], found: Sequence[Decision]) -> tuple[int, int]:
@@ -130,10 +141,10 @@ def _fastest(device: str) -> Numbers:
     return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp16"
 
 
-def _why_not(model: "PreTrainedModel") -> str | None:
+def _why_not(parameters: int) -> str | None:
     if not int8.available():
         return f"torch {torch.__version__} has no int8 operators for this CPU"
-    if sum(weight.numel() for weight in model.parameters()) < _SMALL:
+    if parameters < _SMALL:
         return f"models below {_SMALL // 10**6} million parameters are quick as they are"
     return None
 

@@ -33,10 +33,21 @@ class PrefixCache:
     """
 
     def __init__(self, max_bytes: int = 256 * 2**20) -> None:
-        self.max_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._entries: OrderedDict[tuple[int, ...], KeyValues] = OrderedDict()
         self._bytes = self._hits = self._misses = self._reused = 0
         self._lock = Lock()
+
+    @property
+    def max_bytes(self) -> int:
+        """Upper bound of the stored tensors' size; what exceeds a new one is dropped."""
+        return self._max_bytes
+
+    @max_bytes.setter
+    def max_bytes(self, value: int) -> None:
+        with self._lock:
+            self._max_bytes = value
+            self._drop()
 
     @property
     def statistics(self) -> CacheStatistics:
@@ -68,13 +79,16 @@ class PrefixCache:
         key = tuple(ids)
         size = _size(states)
         with self._lock:
-            if size > self.max_bytes or key in self._entries:
+            if size > self._max_bytes or key in self._entries:
                 return
             self._entries[key] = states
             self._bytes += size
-            while self._bytes > self.max_bytes:
-                _, dropped = self._entries.popitem(last=False)
-                self._bytes -= _size(dropped)
+            self._drop()
+
+    def _drop(self) -> None:
+        while self._bytes > self._max_bytes:
+            _, dropped = self._entries.popitem(last=False)
+            self._bytes -= _size(dropped)
 
     def clear(self) -> None:
         """Forget everything that was read."""

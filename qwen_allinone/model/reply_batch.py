@@ -16,6 +16,7 @@ from transformers import Cache, LogitsProcessorList
 
 from qwen_allinone.errors import ModelBusyError
 from qwen_allinone.model.fair_lock import FairLock
+from qwen_allinone.model.memory_errors import memory_explained
 from qwen_allinone.model.prefix_cache import KeyValues, as_dynamic_cache, states_of
 from qwen_allinone.model.scorer import Scorer
 
@@ -139,7 +140,8 @@ class ReplyBatch:
             generation.finish(None)
             return
         try:
-            states, logits = self._read(generation)
+            with memory_explained(len(generation.prompt)):
+                states, logits = self._read(generation)
         except BaseException as error:
             generation.finish(error)
             return
@@ -160,7 +162,8 @@ class ReplyBatch:
         if not self._rows:
             return
         try:
-            logits = self._step()
+            with memory_explained(len(self._rows)):
+                logits = self._step()
         except BaseException as error:
             for row in list(self._rows):
                 self._end(row, error)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from qwen_allinone.model.branches import Branch, Inquiry, PackedBatch, pack
+from qwen_allinone.model.memory_errors import memory_explained
 from qwen_allinone.model.prefix_cache import KeyValues, PrefixCache, as_dynamic_cache, shared_length, states_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Scorer:
             inquiries: the texts, each with its questions.
             keep: the reading of every prefix; by default only what all of them begin with is kept.
         """
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_explained(sum(each.size for each in inquiries)):
             if self.packs:
                 return self._score_packed(inquiries, keep=keep)
             return [self.score_one_by_one(each.prefix, each.branches) for each in inquiries]
@@ -58,7 +59,7 @@ class Scorer:
         if known == len(prefix) and states is not None:
             return states
         cache = as_dynamic_cache(states)
-        with torch.inference_mode():
+        with torch.inference_mode(), memory_explained(len(prefix)):
             self._model(
                 input_ids=self._tensor(prefix[known:]),
                 past_key_values=cache,

@@ -5,7 +5,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Unpack
 
 from qwen_allinone import settings
-from qwen_allinone.errors import QwenAllInOneError
+from qwen_allinone.errors import InputError, QwenAllInOneError
 from qwen_allinone.model import loading, probe
 from qwen_allinone.model.calibration import Calibration
 from qwen_allinone.model.capabilities import Capabilities, Layout
@@ -110,6 +110,17 @@ class SharedQwen:
     def cache_statistics(self) -> CacheStatistics:
         """How much reading the prefix cache saved."""
         return self._cache.statistics
+
+    @property
+    def cache_bytes(self) -> int:
+        """Up to how many bytes the prefix cache keeps, 256 MiB by default; 0 keeps nothing."""
+        return self._cache.max_bytes
+
+    @cache_bytes.setter
+    def cache_bytes(self, value: int) -> None:
+        if value < 0:
+            raise InputError(f"cache_bytes must be 0 or more, given {value}")
+        self._cache.max_bytes = value
 
     @property
     def calibration(self) -> Calibration:

@@ -35,6 +35,7 @@ def test_the_result_names_what_was_checked(found, model_folder, models):
     assert found["model"] == str(model_folder) and found["architecture"] == "Qwen2ForCausalLM"
     assert found["parameters"] == models["qwen2-tied"].num_parameters()
     assert (found["device"], found["dtype"]) == ("cpu", "float32")
+    assert found["auto"]["precision"] == "fp32" and "100 million" in found["auto"]["reason"]
     assert found["versions"]["torch"] and found["versions"]["qwen-allinone"]
     assert [found["data"][task]["rows"] for task in ("mood", "route")] == [ROWS, ROWS]
 

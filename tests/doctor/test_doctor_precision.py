@@ -56,7 +56,6 @@ def test_a_model_that_is_not_fp32_is_left_alone(models, tokenizer):
     half = SharedQwen(copy.deepcopy(models["qwen2"]).bfloat16(), tokenizer)
     found = precision(Survey(half, shipped_tasks(1)))
     assert found["available"] is False and "bf16" in found["reason"]
-    assert found["used"]["precision"] == "bf16"
 
 
 def test_a_torch_without_int8_is_told(qwen, monkeypatch):

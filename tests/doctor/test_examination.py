@@ -7,6 +7,7 @@ from huggingface_hub import constants
 
 import qwen_allinone
 from qwen_allinone.doctor import examination, examine
+from qwen_allinone.model import precision
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,19 @@ def test_the_examination_is_json_and_lines(model_folder):
     assert plain["ready"] is True and plain["devices"]["cpu_threads"] >= 1
     assert not any("\n" in line for line in found.lines)
     assert "Qwen2ForCausalLM" in "\n".join(found.lines) and "home" in "\n".join(found.lines)
+
+
+def test_the_precision_is_told_as_far_as_it_is_known(model_folder, tmp_path, monkeypatch):
+    """fp32 for a small model; for another what its first load has found, once there was one."""
+    monkeypatch.setenv("QWEN_ALLINONE_CACHE", str(tmp_path / "kept"))
+    assert examine(str(model_folder)).precision.precision == "fp32"
+    monkeypatch.setattr(precision, "_SMALL", 0)
+    found = examine(str(model_folder))
+    assert found.precision is None and "settled by the first load" in "\n".join(found.lines)
+    precision.Shelf(model_folder).keep_verdict(precision.Verdict("int8", "decides as fp32 does, and faster"))
+    found = examine(str(model_folder))
+    assert found.to_json()["precision"]["precision"] == "int8"
+    assert "int8 · decides as fp32 does, and faster" in "\n".join(found.lines)
 
 
 def test_folders_say_whether_they_can_be_written(model_folder, tmp_path, monkeypatch):

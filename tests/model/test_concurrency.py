@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tiny_qwen import ENGLISH, MOOD, QUESTIONS, TEXT, fresh
 
-from qwen_allinone.errors import ModelBusyError
+from qwen_allinone.errors import ModelBusyError, ModelMemoryError
 from qwen_allinone.model import SharedQwen, reply_batch
 from qwen_allinone.model.branches import Inquiry
 from qwen_allinone.model.writer import Writer
@@ -120,7 +120,7 @@ def test_a_step_that_fails_ends_its_replies_and_no_others(qwen: SharedQwen) -> N
     streams = [_under_way(shared) for _ in range(2)]
     with _passes(shared, fail):
         for stream in streams:
-            with pytest.raises(MemoryError):
+            with pytest.raises(ModelMemoryError, match="precision='int8'"):
                 list(stream)
     assert shared.write(TEXT, max_new_tokens=4, min_new_tokens=4).new_tokens == 4
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_qwen import ENGLISH, MOOD, MOODS, QUESTIONS, REPLIES, TEXT, close, fresh, laid_out, likelihood, reordered
 
-from qwen_allinone.errors import EmptyTextError, InputError, QuestionError, TextTooLongError
+from qwen_allinone.errors import EmptyTextError, InputError, ModelMemoryError, QuestionError, TextTooLongError
 from qwen_allinone.model import Acceptance, Calibration, Capabilities, Choice, Message, Score, SharedQwen
 from qwen_allinone.model.prefix_cache import PrefixCache
 from qwen_allinone.model.questions import render_question
@@ -343,3 +343,33 @@ def test_half_a_character_is_a_clear_error(qwen):
     question = Choice(instructions="Mood?", criteria={"good": None, "bad": None})
     with pytest.raises(InputError, match=r"lone surrogate.*position 2"):
         qwen.decide("好的\ud83d", {"mood": question})
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_no_memory_is_told_with_what_helps(qwen, monkeypatch, error):
+    """What torch says becomes one line with the settings that make a pass smaller; another error stays what it is."""
+    shared = fresh(qwen)
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(shared.model.base_model, "forward", fail)
+    with pytest.raises(ModelMemoryError, match="batch_tokens") as caught:
+        shared.decide(TEXT, QUESTIONS)
+    assert "\n" not in str(caught.value)
+    error = RuntimeError("shapes do not fit")
+    with pytest.raises(RuntimeError, match="shapes"):
+        shared.decide(TEXT, QUESTIONS)
+
+
+def test_the_cache_can_be_bounded_and_switched_off(qwen):
+    """A smaller bound drops what was kept; with 0 nothing is kept, and the answers are the same."""
+    shared = fresh(qwen)
+    expected = shared.decide(TEXT, QUESTIONS), shared.write(TEXT, max_new_tokens=5)
+    assert shared.cache_statistics.bytes > 0
+    shared.cache_bytes = 0
+    assert (shared.cache_statistics.bytes, shared.cache_statistics.entries) == (0, 0)
+    assert (shared.decide(TEXT, QUESTIONS), shared.write(TEXT, max_new_tokens=5)) == expected
+    assert shared.cache_statistics.bytes == 0
+    with pytest.raises(InputError, match="-1"):
+        shared.cache_bytes = -1
