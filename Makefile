@@ -18,6 +18,8 @@ check: .venv/installed-dev
 bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.decisions
 	$(BIN)/python -m benchmarks.batches
+	$(BIN)/python -m benchmarks.turns
+	$(BIN)/python -m benchmarks.concurrency
 
 bench-accuracy: .venv/installed-dev
 	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))

@@ -138,6 +138,8 @@ def tensors_of(model: "PreTrainedModel") -> dict[str, torch.Tensor]:
 def restored(config: "PreTrainedConfig", tensors: dict[str, torch.Tensor]) -> "PreTrainedModel":
     """A model of int8 layers from what ``tensors_of`` gave, without ever having its fp32 weights.
 
+    Nothing of the tensors is held on to: they may belong to a file that is mapped as a whole.
+
     Raises:
         KeyError: tensors are missing.
         RuntimeError: they have other shapes than the configuration.
@@ -149,14 +151,17 @@ def restored(config: "PreTrainedConfig", tensors: dict[str, torch.Tensor]) -> "P
         model = empty.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
     for name, _ in _linears(model):
         if f"{name}.{_WEIGHT}" in tensors:
-            parts = (tensors[f"{name}.{_WEIGHT}"], tensors[f"{name}.{_SCALES}"], tensors.get(f"{name}.{_BIAS}"))
-            model.set_submodule(name, Int8Linear(*parts))
+            bias = tensors.get(f"{name}.{_BIAS}")
+            layer = Int8Linear(
+                tensors[f"{name}.{_WEIGHT}"], tensors[f"{name}.{_SCALES}"], None if bias is None else bias.clone()
+            )
+            model.set_submodule(name, layer)
     for name, half in tensors.items():
         if name.endswith(_EMBEDDING):
-            model.set_submodule(name.removesuffix(f".{_EMBEDDING}"), HalfEmbedding(half))
+            model.set_submodule(name.removesuffix(f".{_EMBEDDING}"), HalfEmbedding(half.clone()))
     for name, _ in list(model.named_parameters()):
         place, _, own = name.rpartition(".")
-        setattr(model.get_submodule(place), own, nn.Parameter(tensors[name], requires_grad=False))
+        setattr(model.get_submodule(place), own, nn.Parameter(tensors[name].clone(), requires_grad=False))
     for name, part in list(model.named_modules()):  # angles of positions are computed, not kept
         if any(buffer.is_meta for buffer in part.buffers(recurse=False)):
             model.set_submodule(name, type(part)(config=config))

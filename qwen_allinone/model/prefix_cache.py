@@ -1,10 +1,11 @@
-"""What has been read stays read: key-value states of prompt prefixes, found again by their token ids."""
+"""What has been read stays read: the states of prompt prefixes, found again by their token ids."""
 
+import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +27,10 @@ class CacheStatistics:
 
 
 class PrefixCache:
-    """Longest-match cache of key-value states, bounded in bytes, least recently used out first.
+    """Longest-match cache of states, bounded in bytes, least recently used out first.
+
+    Key-value states can be cut anywhere; those of a model with recurrent layers can only be gone on from as a whole. A
+    cache holds one kind or the other.
 
     Args:
         max_bytes: upper bound of the stored tensors' size; 0 stores nothing.
@@ -34,7 +38,7 @@ class PrefixCache:
 
     def __init__(self, max_bytes: int = 256 * 2**20) -> None:
         self._max_bytes = max_bytes
-        self._entries: OrderedDict[tuple[int, ...], KeyValues] = OrderedDict()
+        self._entries: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._bytes = self._hits = self._misses = self._reused = 0
         self._lock = Lock()
 
@@ -56,14 +60,23 @@ class PrefixCache:
             return CacheStatistics(self._hits, self._misses, self._reused, len(self._entries), self._bytes)
 
     def longest(self, ids: Sequence[int]) -> tuple[int, KeyValues | None]:
-        """The states of the longest stored prefix of the ids, and its length in tokens (0 and None: nothing)."""
-        ids = tuple(ids)
+        """The states of the longest stored beginning of the ids, and its length in tokens (0 and None: nothing)."""
+        length, states = self._longest(tuple(ids), whole=False)
+        return length, states and tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in states)
+
+    def longest_whole(self, ids: Sequence[int]) -> "tuple[int, DynamicCache | None]":
+        """A copy of the states of the longest stored prompt with which the ids begin, and its length."""
+        length, states = self._longest(tuple(ids), whole=True)
+        return length, copy.deepcopy(states)
+
+    def _longest(self, ids: tuple[int, ...], *, whole: bool) -> tuple[int, Any]:
         with self._lock:
             best, length = None, 0
             for stored in reversed(self._entries):
                 if stored[length : length + 1] != ids[length : length + 1]:  # cannot share more: the quick way out
                     continue
-                if (shared := shared_length(stored, ids)) > length:
+                shared = shared_length(stored, ids)
+                if shared > length and (shared == len(stored) or not whole):
                     best, length = stored, shared
             if best is None:
                 self._misses += 1
@@ -71,10 +84,9 @@ class PrefixCache:
             self._hits += 1
             self._reused += length
             self._entries.move_to_end(best)
-            states = self._entries[best]
-        return length, tuple((keys[:, :, :length], values[:, :, :length]) for keys, values in states)
+            return length, self._entries[best]
 
-    def store(self, ids: Sequence[int], states: KeyValues) -> None:
+    def store(self, ids: Sequence[int], states: "KeyValues | DynamicCache") -> None:
         """Keep the states of these ids, dropping the least recently used ones that no longer fit."""
         key = tuple(ids)
         size = _size(states)
@@ -122,5 +134,19 @@ def shared_length(stored: Sequence[int], ids: Sequence[int]) -> int:
     return length
 
 
-def _size(states: KeyValues) -> int:
-    return sum(tensor.numel() * tensor.element_size() for pair in states for tensor in pair)
+def _size(states: "KeyValues | DynamicCache") -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in _tensors(states))
+
+
+def _tensors(states: "KeyValues | DynamicCache") -> "Iterator[torch.Tensor]":
+    if isinstance(states, tuple):
+        yield from (tensor for pair in states for tensor in pair)
+        return
+    for layer in states.layers:
+        parts: list[Any] = [getattr(layer, name, None) for name in ("keys", "values")]
+        parts += [
+            tensor
+            for name in ("conv_states", "recurrent_states")
+            for tensor in (getattr(layer, name, None) or {}).values()
+        ]
+        yield from (tensor for tensor in parts if tensor is not None)

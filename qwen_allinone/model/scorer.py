@@ -1,9 +1,11 @@
 """Likelihoods of options: the forward passes behind every decision."""
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from transformers import DynamicCache
 
 from qwen_allinone.model.branches import Branch, Inquiry, PackedBatch, pack
 from qwen_allinone.model.memory_errors import memory_explained
@@ -11,6 +13,9 @@ from qwen_allinone.model.prefix_cache import KeyValues, PrefixCache, as_dynamic_
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+_CLONED_TOKENS = 1024
+"""The most tokens of a pass over clones, padding included."""
 
 LeafScores = tuple[tuple[float, ...], ...]
 """Per branch, per leaf: the log-likelihood of all the leaf's tokens."""
@@ -24,7 +29,7 @@ class Scorer:
         self._cache = cache
         layer_types = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
         self.packs = set(layer_types) == {"full_attention"}
-        """Whether the architecture lets branches share one row; otherwise each leaf is read on its own."""
+        """Whether the architecture lets branches share one row; otherwise each goes on from a clone of its states."""
 
     def score(self, prefix: Sequence[int], branches: Sequence[Branch]) -> LeafScores:
         """Log-likelihood of every leaf behind its stem and the prefix; the reading of the prefix is kept."""
@@ -41,7 +46,7 @@ class Scorer:
         with torch.inference_mode(), memory_explained(sum(each.size for each in inquiries)):
             if self.packs:
                 return self._score_packed(inquiries, keep=keep)
-            return [self.score_one_by_one(each.prefix, each.branches) for each in inquiries]
+            return [self._score_cloned(each) for each in inquiries]
 
     def score_one_by_one(self, prefix: Sequence[int], branches: Sequence[Branch]) -> LeafScores:
         """The same by one whole forward pass per leaf: slow, and what packed scores must equal."""
@@ -112,6 +117,58 @@ class Scorer:
             tuple(tuple(sum(next(found) for _ in leaf) for leaf in branch) for branch in row.targets)
             for row in batch.rows
         ]
+
+    def read_whole(self, prefix: Sequence[int]) -> "DynamicCache":
+        """A copy of the states of a prefix, from the cache as far as it was read before.
+
+        For models whose states cannot be cut, because some of their layers only remember a summary of what they read.
+        """
+        with torch.inference_mode(mode=False), torch.no_grad(), memory_explained(len(prefix)):
+            known, states = self._cache.longest_whole(prefix)
+            if states is None:
+                states = DynamicCache(config=self._model.config)
+            if known < len(prefix):
+                self._model(
+                    input_ids=self._tensor(prefix[known:]), past_key_values=states, use_cache=True, logits_to_keep=1
+                )
+                self._cache.store(prefix, copy.deepcopy(states))
+        return states
+
+    def _score_cloned(self, inquiry: Inquiry) -> LeafScores:
+        """Every leaf goes on from its own clone of what the prefix has left behind, some leaves in one pass."""
+        leaves = [(branch.stem, leaf) for branch in inquiry.branches for leaf in branch.leaves]
+        width = max(len(stem) + len(leaf) - 1 for stem, leaf in leaves)
+        at_once = max(1, _CLONED_TOKENS // width)
+        scores = iter(
+            score
+            for first in range(0, len(leaves), at_once)
+            for score in self._score_clones(inquiry.prefix, leaves[first : first + at_once])
+        )
+        return tuple(tuple(next(scores) for _ in branch.leaves) for branch in inquiry.branches)
+
+    def _score_clones(
+        self, prefix: Sequence[int], leaves: Sequence[tuple[Sequence[int], Sequence[int]]]
+    ) -> list[float]:
+        rows = [[*stem, *leaf[:-1]] for stem, leaf in leaves]
+        width = max(map(len, rows))
+        states = self.read_whole(prefix) if prefix else DynamicCache(config=self._model.config)
+        if prefix:
+            same = torch.zeros(len(rows), dtype=torch.long)
+            states.reorder_cache(same)  # type: ignore[arg-type]  # its one row becomes as many as there are leaves
+        device = self._model.device
+        seen = [[1] * (len(prefix) + len(row)) + [0] * (width - len(row)) for row in rows]
+        hidden = self._model.base_model(
+            input_ids=torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device),
+            attention_mask=torch.tensor(seen, device=device),
+            past_key_values=states,
+            use_cache=True,
+        ).last_hidden_state
+        found = []
+        for row, (stem, leaf) in zip(hidden, leaves, strict=True):
+            places = row[len(stem) - 1 : len(stem) + len(leaf) - 1]
+            logs = torch.log_softmax(self._model.get_output_embeddings()(places).float(), dim=-1)  # type: ignore[no-untyped-call]
+            found.append(float(logs.gather(1, torch.tensor([leaf], device=device).T).sum()))
+        return found
 
     def _score_alone(self, before: Sequence[int], leaf: Sequence[int]) -> float:
         logits = self._model(

@@ -135,6 +135,7 @@ class Writer:
     def __init__(self, pipeline: QwenPipeline, chat: ChatML, scorer: Scorer, *, window: int, lock: FairLock) -> None:
         self._pipeline = pipeline
         self._chat = chat
+        self._scorer = scorer
         self._window = window
         self._lock = lock
         self._batch = ReplyBatch(pipeline.model, scorer, chat.stop_ids, lock) if scorer.packs else None
@@ -180,7 +181,7 @@ class Writer:
         return pieces.finish(None)
 
     def _generate_alone(self, pieces: "_Pieces") -> None:
-        writing = pieces.writing
+        writing, prefix = pieces.writing, pieces.prompt[: pieces.branch_point]
         devices: list[int] | None = None if self._pipeline.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices, enabled=writing.seed is not None):
             if pieces.unwanted:
@@ -190,6 +191,7 @@ class Writer:
             self._pipeline(  # type: ignore[call-overload]
                 TokenPrompt(pieces.prompt),
                 generation_config=self._config(writing, pieces.limit),
+                past_key_values=self._scorer.read_whole(prefix) if prefix else None,
                 streamer=_Streamer(pieces),
                 stopping_criteria=StoppingCriteriaList([_Unwanted(pieces)]),
                 logits_processor=_penalty(writing, prompt_tokens=len(pieces.prompt)),

@@ -111,6 +111,17 @@ def test_a_model_comes_back_from_its_tensors(any_qwen: SharedQwen, staying: tupl
     assert first.write(TEXT, max_new_tokens=8).text == second.write(TEXT, max_new_tokens=8).text
 
 
+def test_a_model_holds_on_to_none_of_the_tensors_it_came_from(qwen: SharedQwen) -> None:
+    """They may belong to a file that stays in memory as a whole while one of them is used."""
+    tensors = int8.tensors_of(int8.quantised(qwen.model))
+    given = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
+    again = int8.restored(qwen.model.config, tensors)
+    biases = [part._bias for part in again.modules() if isinstance(part, Int8Linear) and part._bias is not None]
+    held = [*again.parameters(), *again.buffers(), *biases]
+    assert len(biases) == 6
+    assert not given & {tensor.untyped_storage().data_ptr() for tensor in held}
+
+
 def test_tensors_of_another_model_are_an_error(qwen: SharedQwen) -> None:
     """Missing tensors are told, not made up."""
     tensors = int8.tensors_of(int8.quantised(qwen.model))

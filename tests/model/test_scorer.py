@@ -1,9 +1,9 @@
 import pytest
 import torch
-from tiny_qwen import SHAPE, likelihood
+from tiny_qwen import ENGLISH, QUESTIONS, SHAPE, close, laid_out, likelihood
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
-from qwen_allinone.model import SharedQwen
+from qwen_allinone.model import Message, SharedQwen
 from qwen_allinone.model.branches import Branch, Inquiry
 from qwen_allinone.model.prefix_cache import PrefixCache
 from qwen_allinone.model.scorer import Scorer
@@ -50,7 +50,7 @@ def assert_equal(scores, expected) -> None:
     """Both hold the same scores in the same places."""
     assert [len(branch) for branch in scores] == [len(branch) for branch in expected]
     for branch, wanted in zip(scores, expected, strict=True):
-        assert list(branch) == pytest.approx(list(wanted), abs=1e-4)
+        assert list(branch) == pytest.approx(list(wanted), rel=2e-5, abs=1e-4)
 
 
 def test_packed_scores_equal_brute_force(any_qwen):
@@ -135,16 +135,65 @@ def test_eager_attention_gives_the_same_scores(qwen):
     assert_equal(Scorer(model, PrefixCache()).score(prefix, branches), brute_force(qwen.model, prefix, branches))
 
 
-def test_hybrid_architectures_are_not_packed_and_score_alike(tokenizer):
-    """A model with linear-attention layers is recognised, and its scores equal brute force."""
+@pytest.fixture
+def hybrid(tokenizer) -> SharedQwen:
+    """A random Qwen3.5: every other layer remembers a summary of what it read, and nothing that could be cut."""
     torch.manual_seed(22)
-    model = Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval()
-    qwen = SharedQwen(model, tokenizer)
-    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen, OPTION_SETS[:2])
-    scorer = Scorer(model, PrefixCache())
+    return SharedQwen(Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer)
+
+
+def test_hybrid_architectures_are_not_packed_and_score_alike(hybrid):
+    """A model with linear-attention layers is recognised, and its scores equal brute force, read before or not."""
+    prefix, branches = hybrid.chat.encode(TEXT), branches_of(hybrid)
+    scorer = Scorer(hybrid.model, PrefixCache())
     assert not scorer.packs
-    assert_equal(scorer.score(prefix, branches), brute_force(model, prefix, branches))
-    assert qwen.write(TEXT, max_new_tokens=3).new_tokens <= 3
+    expected = brute_force(hybrid.model, prefix, branches)
+    for _ in range(3):
+        assert_equal(scorer.score(prefix, branches), expected)
+    longer = [*prefix, *hybrid.chat.encode("并且天气很好")]
+    assert_equal(scorer.score(longer, branches), brute_force(hybrid.model, longer, branches))
+    assert_equal(scorer.score((), branches[:2]), brute_force(hybrid.model, (), branches[:2]))
+
+
+def test_leaves_of_a_hybrid_model_share_passes(hybrid, monkeypatch):
+    """However many fit into one, the scores are the same."""
+    prefix, branches = hybrid.chat.encode(TEXT), branches_of(hybrid)
+    expected = Scorer(hybrid.model, PrefixCache()).score(prefix, branches)
+    for tokens in (1, 40, 100):
+        monkeypatch.setattr("qwen_allinone.model.scorer._CLONED_TOKENS", tokens)
+        assert_equal(Scorer(hybrid.model, PrefixCache()).score(prefix, branches), expected)
+
+
+def test_a_hybrid_model_reads_a_text_once(hybrid):
+    """Decisions and the reply go on from one reading, a growing conversation from what came before."""
+    cold = SharedQwen(hybrid.model, hybrid.tokenizer, cache=PrefixCache(0))
+    decided, written = cold.decide(TEXT, QUESTIONS), cold.write(TEXT, max_new_tokens=6, min_new_tokens=6)
+    prefix = len(hybrid.chat.turns(laid_out(TEXT)))
+    for turn in range(2):
+        for name, decision in hybrid.decide(TEXT, QUESTIONS).items():
+            assert close(decision.probabilities, decided[name].probabilities)
+        assert hybrid.write(TEXT, max_new_tokens=6, min_new_tokens=6) == written
+        assert hybrid.cache_statistics.reused_tokens >= (2 * turn + 1) * prefix
+    before = hybrid.cache_statistics.reused_tokens
+    history = [Message("user", TEXT), Message("assistant", written.text)]
+    again = hybrid.decide(ENGLISH, QUESTIONS, history=history)
+    for name, decision in cold.decide(ENGLISH, QUESTIONS, history=history).items():
+        assert close(decision.probabilities, again[name].probabilities)
+    assert hybrid.cache_statistics.reused_tokens >= before
+    assert cold.cache_statistics.reused_tokens == 0
+
+
+def test_states_of_a_hybrid_model_count_in_bytes(hybrid):
+    """The cache stays within its bound."""
+    cache = PrefixCache()
+    scorer = Scorer(hybrid.model, cache)
+    texts = (TEXT, ENGLISH, TEXT + ENGLISH)
+    for text in texts:
+        scorer.score(hybrid.chat.encode(text), branches_of(hybrid, OPTION_SETS[:1]))
+    whole = cache.statistics
+    cache.max_bytes = whole.bytes - 1
+    assert (whole.entries, cache.statistics.entries) == (3, 2)
+    assert 0 < cache.statistics.bytes < whole.bytes
 
 
 def test_sliding_window_layers_are_not_packed(tokenizer):
