@@ -25,7 +25,7 @@ TEXTS = (
 def packed_scoring(qwen: "SharedQwen") -> dict[str, Any]:
     """Score some questions about some texts both ways.
 
-    ``packed`` is False for architectures whose options are always scored one by one: there is nothing to compare.
+    ``packed`` is False for architectures whose options go on from clones of one reading instead.
 
     Raises:
         RunError: a likelihood is not finite.

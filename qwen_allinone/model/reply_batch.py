@@ -126,9 +126,14 @@ class ReplyBatch:
             return self._running
 
     def _leave(self) -> None:
-        """Let those go that are not wanted any more."""
+        """Let those go that are not wanted any more, whether they are under way or wait."""
         for row in [row for row in self._rows if row.generation.unwanted]:
             self._end(row)
+        with self._mutex:
+            unwanted = [each for each in self._waiting if each.unwanted]
+            self._waiting = deque(each for each in self._waiting if each not in unwanted)
+        for each in unwanted:
+            each.finish(None)
 
     def _join(self) -> None:
         """Let one more in, so that those who are in wait for the reading of one prompt at most."""
@@ -136,17 +141,14 @@ class ReplyBatch:
             generation = self._waiting.popleft() if self._waiting and len(self._rows) < _AT_ONCE else None
         if generation is None:
             return
-        if generation.unwanted:
-            generation.finish(None)
-            return
         try:
             with memory_explained(len(generation.prompt)):
                 states, logits = self._read(generation)
+                self._states.add(states)
         except BaseException as error:
             generation.finish(error)
             return
         row = _Row(generation, len(generation.prompt))
-        self._states.add(states)
         self._rows.append(row)
         self._choose(row, logits)
 
@@ -196,7 +198,7 @@ class ReplyBatch:
             written = torch.tensor([row.written], dtype=torch.long, device=logits.device)
             scores = generation.processors(written, logits.float())  # type: ignore[arg-type]
             if generation.sampled:
-                token = int(torch.multinomial(scores.softmax(-1), 1, generator=generation.sampler))
+                token = int(torch.multinomial(scores.softmax(-1).cpu(), 1, generator=generation.sampler))
             else:
                 token = int(scores.argmax(-1))
             row.written.append(token)
@@ -272,8 +274,11 @@ class _RowStates(Cache):
         if rows <= have_rows and places <= have_places:
             return
         more = max(have_places, -(-places // _GROWTH) * _GROWTH)
-        for layer in self._layers:
-            for index, tensor in enumerate(layer):
-                grown = tensor.new_zeros(max(rows, have_rows), tensor.shape[1], more, tensor.shape[3])
-                grown[:have_rows, :, :have_places] = tensor
-                layer[index] = grown
+        grown = [
+            [tensor.new_zeros(max(rows, have_rows), tensor.shape[1], more, tensor.shape[3]) for tensor in layer]
+            for layer in self._layers
+        ]
+        for layer, larger in zip(self._layers, grown, strict=True):
+            for tensor, place in zip(layer, larger, strict=True):
+                place[:have_rows, :, :have_places] = tensor
+        self._layers = grown

@@ -103,7 +103,7 @@ class SharedQwen:
 
     @property
     def packs_branches(self) -> bool:
-        """Whether all options share one forward pass; architectures with other than full attention read each alone."""
+        """Whether all options share one row of a pass; those of other than full attention go on from clones."""
         return self._scorer.packs
 
     @property

@@ -305,8 +305,8 @@ class _Pieces:
             for piece in _cut_at(self.writing.stop, self._decoded(), self._stop):
                 self._text += piece
                 yield piece
-        finally:
-            self.cancel()
+        finally:  # perhaps in a garbage collection of the very thread that would have to be waited for
+            self._cancelled.set()
 
     def cancel(self) -> None:
         """Ask the generation to end at its next token, and wait until it has."""

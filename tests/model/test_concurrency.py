@@ -96,6 +96,36 @@ def test_a_cancelled_reply_leaves_the_others_untouched(qwen: SharedQwen) -> None
         assert streams[cancelled].reply.finish_reason == "cancelled"
 
 
+def test_closing_a_reply_that_waits_does_not_wait_for_the_others(
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its place in the queue is free at the next step."""
+    monkeypatch.setattr(reply_batch, "_AT_ONCE", 1)
+    shared = fresh(qwen)
+    long = _under_way(shared)
+    waiting = shared.stream(TEXT)
+    with _passes(shared) as rows, ThreadPoolExecutor(1) as pool:
+        read = pool.submit(list, waiting)
+        while not _batch(shared._writer)._waiting:
+            threading.Event().wait(0.001)
+        waiting.close()
+        assert len(rows) < 200
+        assert read.result() == []
+    assert not _batch(shared._writer)._waiting
+    long.close()
+
+
+def test_a_reply_that_is_left_without_being_closed_ends(qwen: SharedQwen) -> None:
+    """Also one that is collected by a thread that holds the model."""
+    shared = fresh(qwen)
+    streams = [_under_way(shared) for _ in range(3)]
+    with shared._lock:
+        streams.clear()
+    while _batch(shared._writer)._rows:
+        threading.Event().wait(0.001)
+    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+
+
 def test_what_fails_in_one_reply_stays_there(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are written to their end."""
     shared = fresh(qwen)
