@@ -191,7 +191,6 @@ def _operators() -> Iterator[None]:
 
 @cache
 def _input_levels() -> int:
-    """Steps from zero to the largest input: a CPU without integer dot products adds two products in 16 bits."""
+    """Steps from zero to the largest input: without AVX-512 VNNI the kernel adds two products in 16 bits."""
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    exact = any(found.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
-    return _LEVELS if exact else _LEVELS // 2
+    return _LEVELS if found.get("avx512_vnni") else _LEVELS // 2
