@@ -9,8 +9,9 @@ if TYPE_CHECKING:
     from qwen_allinone.model.chatml import Message
     from qwen_allinone.model.decision import Acceptance, Decision
     from qwen_allinone.model.questions import Choice, Noul, NoulCriteria, Question, Score
+    from qwen_allinone.model.reply import Reply, ReplyStream
     from qwen_allinone.model.shared import SharedQwen
-    from qwen_allinone.model.writer import Reply, ReplyStream, Writing
+    from qwen_allinone.model.writing import Writing
 
 _HOMES = {
     "Acceptance": "decision",
@@ -23,11 +24,11 @@ _HOMES = {
     "Noul": "questions",
     "NoulCriteria": "questions",
     "Question": "questions",
-    "Reply": "writer",
-    "ReplyStream": "writer",
+    "Reply": "reply",
+    "ReplyStream": "reply",
     "Score": "questions",
     "SharedQwen": "shared",
-    "Writing": "writer",
+    "Writing": "writing",
 }
 
 __all__ = [

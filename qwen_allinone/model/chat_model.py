@@ -12,8 +12,9 @@ from pydantic import ConfigDict, Field
 
 from qwen_allinone.errors import CapabilityError, InputError
 from qwen_allinone.model.chatml import Message, Role
+from qwen_allinone.model.reply import Reply, ReplyStream
 from qwen_allinone.model.shared import SharedQwen
-from qwen_allinone.model.writer import Reply, ReplyStream, WritingOptions
+from qwen_allinone.model.writing import WritingOptions
 
 _WRITING = frozenset(WritingOptions.__annotations__) - {"stop"}
 

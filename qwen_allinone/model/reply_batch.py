@@ -9,15 +9,16 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from threading import Lock, Thread
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import Cache, LogitsProcessorList
+from transformers import Cache
 
 from qwen_allinone.errors import ModelBusyError
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.memory_errors import memory_explained
 from qwen_allinone.model.prefix_cache import KeyValues, as_dynamic_cache, states_of
+from qwen_allinone.model.reply import Generation
 from qwen_allinone.model.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -28,44 +29,6 @@ _AT_ONCE = 8
 _MOST_WAITING = 256
 _GROWTH = 128
 """Places by which the states of the replies grow."""
-
-
-class Generation(Protocol):
-    """A reply as the batch sees it."""
-
-    @property
-    def prompt(self) -> Sequence[int]:
-        """Token ids, up to where the reply begins."""
-
-    @property
-    def branch_point(self) -> int:
-        """How many leading tokens of the prompt are worth keeping in the prefix cache."""
-
-    @property
-    def limit(self) -> int:
-        """The most tokens of the reply."""
-
-    @property
-    def processors(self) -> LogitsProcessorList:
-        """Applied to the logits of each next token, given the reply so far. *Shape:* (1, vocabulary)."""
-
-    @property
-    def sampler(self) -> torch.Generator | None:
-        """Draws the tokens; None: the likeliest is taken, unless ``sampled``."""
-
-    @property
-    def sampled(self) -> bool:
-        """Whether tokens are drawn."""
-
-    @property
-    def unwanted(self) -> bool:
-        """Whether nobody waits for the rest."""
-
-    def take(self, token: int) -> None:
-        """Told of each token."""
-
-    def finish(self, error: BaseException | None) -> None:
-        """Told of the end."""
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from qwen_allinone import settings
 from qwen_allinone.errors import InputError, QwenAllInOneError
-from qwen_allinone.model import loading, probe
+from qwen_allinone.model import loading
 from qwen_allinone.model.calibration import Calibration
 from qwen_allinone.model.capabilities import Capabilities, Layout
 from qwen_allinone.model.chatml import ChatML, Message
@@ -17,10 +17,13 @@ from qwen_allinone.model.language import language_of
 from qwen_allinone.model.pipeline import QwenPipeline
 from qwen_allinone.model.precision import Precision, Verdict, load_precisely
 from qwen_allinone.model.prefix_cache import CacheStatistics, PrefixCache
+from qwen_allinone.model.probe import probe
 from qwen_allinone.model.prompt_layout import Excerpt, PromptLayout, with_system
 from qwen_allinone.model.questions import Question
+from qwen_allinone.model.reply import Reply, ReplyStream
 from qwen_allinone.model.scorer import Scorer
-from qwen_allinone.model.writer import Reply, ReplyStream, Writer, Writing, WritingOptions
+from qwen_allinone.model.writer import Writer
+from qwen_allinone.model.writing import Writing, WritingOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -86,7 +89,8 @@ class SharedQwen:
         key = (loading.resolve(name), device, wanted)
 
         def answers(found: loading.LoadedModel) -> list[Decision]:
-            return probe.answers(cls(found.model, found.tokenizer, capabilities=found.capabilities))
+            examined = cls(found.model, found.tokenizer, capabilities=found.capabilities)
+            return [answer for text, asked in probe() for answer in examined.decide(text, asked).values()]
 
         with _loading:
             if key not in _loaded:

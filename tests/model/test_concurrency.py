@@ -132,7 +132,7 @@ def test_what_fails_in_one_reply_stays_there(qwen: SharedQwen, monkeypatch: pyte
     expected = shared.write("今天是星期三", min_new_tokens=300, max_new_tokens=300).text
     long = _under_way(shared)
     broken = shared.stream(TEXT, max_new_tokens=20, min_new_tokens=20)
-    monkeypatch.setattr(broken._pieces, "processors", lambda *_: 1 / 0)
+    monkeypatch.setattr(broken._generation, "processors", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(broken)
     list(long)

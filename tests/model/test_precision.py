@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen_allinone.errors import CapabilityError, InputError
-from qwen_allinone.model import Decision, SharedQwen, int8, loading, precision, probe
+from qwen_allinone.model import Decision, SharedQwen, int8, loading, precision
 from qwen_allinone.model.int8 import Int8Linear
+from qwen_allinone.model.language import language_of
 from qwen_allinone.model.loading import LoadedModel
 from qwen_allinone.model.precision import load_precisely
+from qwen_allinone.model.probe import probe
 
 pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no int8 operators for this CPU")
 
@@ -177,12 +180,24 @@ def test_what_cannot_be_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch)
     assert verdict.precision == "fp32" and "no int8 operators" in verdict.reason
 
 
-def test_the_probe_asks_in_both_languages(trained: SharedQwen) -> None:
-    """Four questions about each text, each with an answer; the same model always answers the same."""
-    found = probe.answers(trained)
-    assert len(found) == 4 * 28
-    assert found == probe.answers(trained)
-    assert precision.agreement(found, found)[0] > 0
+def test_the_probe_asks_in_both_languages() -> None:
+    """Four questions about each of as many Chinese texts as English ones; every prompt is another."""
+    asked = probe()
+    assert Counter(language_of(text) for text, _ in asked) == {"zh": 14, "en": 14}
+    assert {len(questions) for _, questions in asked} == {4}
+    assert len({text for text, _ in asked}) == len(asked)
+
+
+def test_a_model_that_knows_its_mind_proves_itself(trained: SharedQwen, tmp_path: Path) -> None:
+    """The whole way, with nothing made up: a model on disk answers the probe in fp32 and in int8."""
+    folder = tmp_path / "trained"
+    trained.model.save_pretrained(folder)
+    trained.tokenizer.save_pretrained(folder)
+    shared = SharedQwen.load(str(folder))
+    verdict = shared.precision
+    assert verdict.clear is not None and verdict.agreed is not None and verdict.speedup is not None
+    agrees = verdict.agreed >= 0.99 * verdict.clear
+    assert verdict.precision == ("int8" if agrees and verdict.speedup > 1 else "fp32")
 
 
 def test_clear_decisions_are_compared() -> None:

@@ -10,7 +10,7 @@ from transformers import GenerationConfig
 
 from qwen_allinone.errors import InputError, TextTooLongError
 from qwen_allinone.model import Message, SharedQwen, Writing
-from qwen_allinone.model.writer import _cut_at
+from qwen_allinone.model.reply import _cut_at
 
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
