@@ -135,8 +135,10 @@ class Decider:
         }
 
     def _decided_or_error(
-        self, asked: _Asked, logs: LeafScores, manner: Manner
+        self, asked: _Asked, logs: LeafScores | QwenAllInOneError, manner: Manner
     ) -> dict[str, Decision] | QwenAllInOneError:
+        if isinstance(logs, QwenAllInOneError):
+            return logs
         try:
             return self._decided(asked, logs, manner)
         except QwenAllInOneError as error:
@@ -152,23 +154,30 @@ class Decider:
             scores = [self._scorer.score_one_by_one(each.prefix, each.branches) for each in inquiries]
         return tuple(log for each in scores for log in each)
 
-    def _score_all(self, asked: Sequence[_Asked], batch_tokens: int) -> Iterator[LeafScores]:
+    def _score_all(self, asked: Sequence[_Asked], batch_tokens: int) -> Iterator[LeafScores | QwenAllInOneError]:
         """The same for each text; texts of one language and of like length share a pass."""
         places = [
             (each.language, inquiry.size, number, place)
             for number, each in enumerate(asked)
             for place, inquiry in enumerate(each.inquiries)
         ]
-        found: dict[tuple[int, int], LeafScores] = {}
+        found: dict[tuple[int, int], LeafScores | QwenAllInOneError] = {}
         for batch in _batches(sorted(places), batch_tokens):
-            inquiries = [asked[number].inquiries[place] for _, _, number, place in batch]
-            with self._lock:
-                scores = self._scorer.score_all(inquiries)
+            scores = self._scores_or_errors([asked[number].inquiries[place] for _, _, number, place in batch])
             found |= {(number, place): log for (_, _, number, place), log in zip(batch, scores, strict=True)}
         return (
-            tuple(log for place in range(len(each.inquiries)) for log in found[number, place])
-            for number, each in enumerate(asked)
+            _joined([found[number, place] for place in range(len(each.inquiries))]) for number, each in enumerate(asked)
         )
+
+    def _scores_or_errors(self, inquiries: Sequence[Inquiry]) -> Sequence[LeafScores | QwenAllInOneError]:
+        """Scores of each, in one pass, or one after the other where that fails."""
+        try:
+            with self._lock:
+                return self._scorer.score_all(inquiries)
+        except QwenAllInOneError as error:
+            if len(inquiries) == 1:
+                return [error]
+        return [each for inquiry in inquiries for each in self._scores_or_errors([inquiry])]
 
     def _prior(
         self, questions: Sequence[RenderedQuestion], language: Language, layout: Layout | None
@@ -185,6 +194,16 @@ class Decider:
             while len(self._priors) > _MOST_PRIORS:
                 del self._priors[next(iter(self._priors))]
         return found
+
+
+def _joined(parts: Sequence[LeafScores | QwenAllInOneError]) -> LeafScores | QwenAllInOneError:
+    """The scores of all inquiries about a text, or the first error."""
+    joined: list[tuple[float, ...]] = []
+    for each in parts:
+        if isinstance(each, QwenAllInOneError):
+            return each
+        joined += each
+    return tuple(joined)
 
 
 _Place = tuple[Language, int, int, int]

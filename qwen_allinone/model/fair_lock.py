@@ -1,8 +1,11 @@
 """A lock that is given to whoever has waited longest."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event, Lock, get_ident
+
+_POLL_SECONDS = 0.05
 
 
 @dataclass(eq=False)
@@ -24,11 +27,11 @@ class FairLock:
         self._depth = 0
         self._waiting: deque[_Turn] = deque()
 
-    def acquire(self, timeout: float | None = None) -> bool:
+    def acquire(self, *, unless: Callable[[], bool] = lambda: False) -> bool:
         """Wait for one's turn.
 
         Args:
-            timeout: seconds after which to give up; None: never.
+            unless: asked now and then, whether to give up; the turn is kept meanwhile.
 
         Returns:
             Whether the lock is held now.
@@ -40,13 +43,23 @@ class FairLock:
                 return True
             turn = _Turn(get_ident())
             self._waiting.append(turn)
-        if turn.given.wait(timeout):
-            return True
+        try:
+            while not turn.given.wait(_POLL_SECONDS):
+                if unless():
+                    return not self._withdrawn(turn)
+        except BaseException:  # Ctrl-C, say: nobody would ever give back what is given to this turn
+            if not self._withdrawn(turn):
+                self.release()
+            raise
+        return True
+
+    def _withdrawn(self, turn: _Turn) -> bool:
+        """Leave the queue; False: too late, the lock is held."""
         with self._mutex:
-            if turn.given.is_set():  # at the last moment
-                return True
+            if turn.given.is_set():
+                return False
             self._waiting.remove(turn)
-            return False
+            return True
 
     def release(self) -> None:
         """Give the lock to the next.

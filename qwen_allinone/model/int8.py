@@ -43,7 +43,7 @@ class Int8Linear(nn.Module):
         with _operators():
             channels = torch._make_per_channel_quantized_tensor(weight, scales.double(), zeros, 0)
             self._packed = torch.ops.quantized.linear_prepack(channels, None)
-        self._levels = _input_levels()
+        self._levels = input_levels()
 
     @classmethod
     def of(cls, linear: nn.Linear) -> "Int8Linear":
@@ -142,15 +142,16 @@ def restored(config: "PreTrainedConfig", tensors: dict[str, torch.Tensor]) -> "P
 
     Raises:
         KeyError: tensors are missing.
-        RuntimeError: they have other shapes than the configuration.
+        ValueError: one has another shape than the configuration says.
     """
     from transformers import AutoModelForCausalLM
 
     empty: Any = AutoModelForCausalLM
     with torch.device("meta"):
         model = empty.from_config(config, attn_implementation="sdpa", dtype=torch.float32)
-    for name, _ in _linears(model):
+    for name, linear in _linears(model):
         if f"{name}.{_WEIGHT}" in tensors:
+            _check(name, tensors[f"{name}.{_WEIGHT}"], linear.weight)
             bias = tensors.get(f"{name}.{_BIAS}")
             layer = Int8Linear(
                 tensors[f"{name}.{_WEIGHT}"], tensors[f"{name}.{_SCALES}"], None if bias is None else bias.clone()
@@ -158,8 +159,10 @@ def restored(config: "PreTrainedConfig", tensors: dict[str, torch.Tensor]) -> "P
             model.set_submodule(name, layer)
     for name, half in tensors.items():
         if name.endswith(_EMBEDDING):
+            _check(name, half, model.get_input_embeddings().weight)
             model.set_submodule(name.removesuffix(f".{_EMBEDDING}"), HalfEmbedding(half.clone()))
-    for name, _ in list(model.named_parameters()):
+    for name, parameter in list(model.named_parameters()):
+        _check(name, tensors[name], parameter)
         place, _, own = name.rpartition(".")
         setattr(model.get_submodule(place), own, nn.Parameter(tensors[name].clone(), requires_grad=False))
     for name, part in list(model.named_modules()):  # angles of positions are computed, not kept
@@ -168,6 +171,11 @@ def restored(config: "PreTrainedConfig", tensors: dict[str, torch.Tensor]) -> "P
     if model.config.tie_word_embeddings and isinstance(model.get_output_embeddings(), nn.Linear):
         model.get_output_embeddings().weight = model.get_input_embeddings().weight
     return model.eval()  # type: ignore[no-any-return]
+
+
+def _check(name: str, tensor: torch.Tensor, wanted: torch.Tensor) -> None:
+    if tensor.shape != wanted.shape:
+        raise ValueError(f"{name} has the shape {tuple(tensor.shape)} instead of {tuple(wanted.shape)}")
 
 
 def _linears(model: nn.Module) -> list[tuple[str, nn.Linear]]:
@@ -190,7 +198,7 @@ def _operators() -> Iterator[None]:
 
 
 @cache
-def _input_levels() -> int:
+def input_levels() -> int:
     """Steps from zero to the largest input: without AVX-512 VNNI the kernel adds two products in 16 bits."""
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return _LEVELS if found.get("avx512_vnni") else _LEVELS // 2

@@ -38,9 +38,13 @@ class MergedScorer:
         requests = [_Request(each) for each in inquiries]
         with self._mutex:
             self._waiting.extend(requests)
-        with self._lock:
-            while any(each.found is None for each in requests):
-                self._answer(self._next())
+        try:
+            with self._lock:
+                while any(each.found is None for each in requests):
+                    self._answer(self._next())
+        finally:
+            with self._mutex:  # of what an interruption leaves behind
+                self._waiting = deque(each for each in self._waiting if each not in requests)
         found = [each.found for each in requests]
         for each in found:
             if isinstance(each, BaseException):
@@ -48,26 +52,36 @@ class MergedScorer:
         return [each for each in found if isinstance(each, tuple)]
 
     def _next(self) -> list[_Request]:
-        """Those that have waited longest, as many as fit into one pass."""
+        """Those that have waited longest, as many as fit into one pass; a text that was read before is asked alone."""
         batch: list[_Request] = []
         width = 0
         with self._mutex:
-            while self._waiting:
-                width = max(width, self._waiting[0].inquiry.size)
-                if batch and (len(batch) + 1) * width > _MOST_TOKENS:
+            for each in self._waiting:
+                known = self._scorer.knows(each.inquiry.prefix)
+                width = max(width, each.inquiry.size)
+                if batch and (known or (len(batch) + 1) * width > _MOST_TOKENS):
                     break
-                batch.append(self._waiting.popleft())
+                batch.append(each)
+                if known:
+                    break
+            for _ in batch:
+                self._waiting.popleft()
         return batch
 
     def _answer(self, requests: Sequence[_Request]) -> None:
         try:
             scores = self._scorer.score_all([each.inquiry for each in requests], keep=True)
-        except BaseException as error:
+        except Exception as error:
             if len(requests) == 1:
                 requests[0].found = error
                 return
-            for each in requests:  # what breaks one of them must not break the others
-                self._answer([each])
+        except BaseException:  # Ctrl-C in this thread is no answer to the others
+            with self._mutex:
+                self._waiting.extendleft(reversed(requests))
+            raise
+        else:
+            for each, found in zip(requests, scores, strict=True):
+                each.found = found
             return
-        for each, found in zip(requests, scores, strict=True):
-            each.found = found
+        for each in requests:  # what breaks one of them must not break the others
+            self._answer([each])

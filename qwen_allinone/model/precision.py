@@ -8,7 +8,7 @@ that come of it, so a second start reads those and nothing else.
 import gc
 import hashlib
 import json
-import os
+import shutil
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,13 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from qwen_allinone import settings
-from qwen_allinone.errors import CapabilityError, InputError
+from qwen_allinone.errors import CapabilityError, InputError, QwenAllInOneError
 from qwen_allinone.model import int8, loading
 from qwen_allinone.model.decision import Decision
 from qwen_allinone.model.loading import LoadedModel
@@ -41,6 +42,10 @@ CLEAR_MARGIN = 0.05
 _AGREEMENT = 0.99
 _FEWEST_CLEAR = 20
 _SMALL = 100_000_000
+_FORMAT = 1
+"""Raised when the probe or the tensors change: what was kept before counts no more."""
+_SAMPLES, _SAMPLE = 256, 4096
+"""Of a file of weights: how many places are looked at, and bytes at each."""
 _DTYPES: Mapping[Numbers, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _STAYS: Mapping[Staying, tuple[str, ...]] = {
     "none": (),
@@ -68,7 +73,8 @@ class Verdict:
         """Of a model that came in memory, as it is."""
         if any(isinstance(part, int8.Int8Linear) for part in model.modules()):
             return cls("int8", "as given")
-        return cls(next(name for name, dtype in _DTYPES.items() if dtype == model.dtype), "as given")
+        known: dict[torch.dtype, Numbers] = {dtype: name for name, dtype in _DTYPES.items()}
+        return cls(known.get(model.dtype, "fp32"), "as given")
 
 
 Answers = Callable[[LoadedModel], Sequence[Decision]]
@@ -106,8 +112,12 @@ def load_precisely(name: str, *, device: str, wanted: str, answers: Answers) -> 
     found = loading.load(name, device=device, dtype=torch.float32)
     shelf = Shelf(loading.folder_of(name))  # a name on the hub has its files only now
     if verdict is None:
-        against = _why_not(sum(weight.numel() for weight in found.model.parameters()))
-        found, verdict = (found, Verdict("fp32", against)) if against else _proven(found, answers)
+        if against := _why_not(sum(weight.numel() for weight in found.model.parameters())):
+            return found, Verdict("fp32", against)
+        try:
+            found, verdict = _proven(found, answers)
+        except (QwenAllInOneError, RuntimeError, MemoryError) as error:
+            return found, Verdict("fp32", f"int8 could not be tried: {loading.first_line(error)}")
         shelf.keep_verdict(verdict)
     elif verdict.precision == "int8":
         found = replace(found, model=_int8(found.model, verdict.staying))
@@ -138,7 +148,8 @@ def _fastest(device: str) -> Numbers:
     """On a CPU int8, which has yet to be proven."""
     if device.startswith("cpu"):
         return "int8"
-    return "bf16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "fp16"
+    real = torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16" if device.startswith("cuda") and real else "fp16"
 
 
 def _why_not(parameters: int) -> str | None:
@@ -189,9 +200,10 @@ class Shelf:
     def verdict(self) -> Verdict | None:
         """What was kept; None: nothing, or nothing that can be read."""
         try:
-            return Verdict(**json.loads(self._path("verdict.json").read_text(encoding="utf-8")))
+            found = Verdict(**json.loads(self._verdict().read_text(encoding="utf-8")))
         except (OSError, ValueError, TypeError):
             return None
+        return found if found.precision in ("fp32", "int8") and found.staying in _STAYS else None
 
     def model(self, staying: Staying) -> "PreTrainedModel | None":
         """The model in the int8 weights that were kept; None: none, or none that can be used."""
@@ -207,30 +219,41 @@ class Shelf:
     def keep_verdict(self, verdict: Verdict) -> None:
         """For the next start."""
         text = json.dumps(asdict(verdict), indent=2) + "\n"
-        self._keep(lambda: self._path("verdict.json"), lambda path: path.write_text(text, encoding="utf-8"))
+        self._keep(self._verdict, lambda path: path.write_text(text, encoding="utf-8"))
 
     def keep_model(self, model: "PreTrainedModel", staying: Staying) -> None:
-        """For the next start."""
+        """For the next start; what was kept of earlier weights in the same folder is removed."""
         self._keep(lambda: self._weights(staying), lambda path: save_file(int8.tensors_of(model), path))
+        if self._folder is not None:
+            own = self._path()
+            for earlier in own.parent.glob("*"):
+                if earlier != own:
+                    shutil.rmtree(earlier, ignore_errors=True)
 
     def _weights(self, staying: Staying) -> Path:
-        return self._path(f"int8-{staying.replace(' ', '-')}.safetensors")
+        return self._path() / f"int8-{staying.replace(' ', '-')}.safetensors"
 
-    def _path(self, name: str) -> Path:
+    def _verdict(self) -> Path:
+        """A verdict holds for the torch and the CPU that it was found with."""
+        found_with = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {int8.input_levels()}"
+        return self._path() / f"verdict-{hashlib.sha256(found_with.encode()).hexdigest()[:8]}.json"
+
+    def _path(self) -> Path:
         if self._folder is None:
             raise FileNotFoundError("the model's files")
-        return settings.cache() / "int8" / _digest(self._folder) / name
+        source = hashlib.sha256(str(self._folder.absolute()).encode()).hexdigest()[:16]
+        return settings.cache() / "int8" / source / _digest(self._folder)
 
     def _keep(self, place: Callable[[], Path], write: Callable[[Path], object]) -> None:
         if self._folder is None:
             return
         path = place()
-        unfinished = path.with_name(f".{os.getpid()}-{path.name}")
+        unfinished = path.with_name(f".{uuid4().hex}-{path.name}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write(unfinished)
             unfinished.replace(path)
-        except (OSError, SafetensorError) as error:
+        except (OSError, SafetensorError, RuntimeError, ValueError) as error:
             with suppress(OSError):
                 unfinished.unlink()
             warnings.warn(
@@ -241,9 +264,13 @@ class Shelf:
 
 
 def _digest(folder: Path) -> str:
-    """Of a model's files, without reading gigabytes, and of the torch that computes with them."""
-    digest = hashlib.sha256(f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()}".encode())
-    for path in sorted([folder / "config.json", *folder.glob("*.safetensors")]):
-        state = path.stat()
-        digest.update(f"{path.name} {state.st_size} {state.st_mtime_ns}".encode())
+    """Of the configuration and the weights, of which so much is read as tells two trainings of one shape apart."""
+    digest = hashlib.sha256(f"{_FORMAT} ".encode() + (folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        digest.update(f"{path.name} {size}".encode())
+        with path.open("rb") as file:
+            for place in range(0, size, max(_SAMPLE, size // _SAMPLES)):
+                file.seek(place)
+                digest.update(file.read(_SAMPLE))
     return digest.hexdigest()[:24]

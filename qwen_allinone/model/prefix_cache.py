@@ -59,6 +59,11 @@ class PrefixCache:
         with self._lock:
             return CacheStatistics(self._hits, self._misses, self._reused, len(self._entries), self._bytes)
 
+    def holds(self, ids: Sequence[int]) -> bool:
+        """Whether the states of exactly these ids are kept."""
+        with self._lock:
+            return tuple(ids) in self._entries
+
     def longest(self, ids: Sequence[int]) -> tuple[int, KeyValues | None]:
         """The states of the longest stored beginning of the ids, and its length in tokens (0 and None: nothing)."""
         length, states = self._longest(tuple(ids), whole=False)

@@ -1,10 +1,12 @@
 """A reply on its way: tokens in from the model's thread, pieces of text out to whoever reads them."""
 
+import atexit
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakSet
 
 import torch
 
@@ -57,6 +59,16 @@ class ReplyStream(Iterator[str]):
     def reply(self) -> Reply:
         """What was written so far."""
         return self._generation.reply()
+
+
+_under_way: "WeakSet[Generation]" = WeakSet()
+
+
+@atexit.register
+def _cancel_all() -> None:
+    """A thread that is inside of torch when the interpreter ends would abort the process."""
+    for generation in list(_under_way):
+        generation.cancel(patience=5)
 
 
 class Generation:
@@ -121,6 +133,7 @@ class Generation:
             return
         self._begin(self)
         self._begun = True
+        _under_way.add(self)
         try:
             for piece in _cut_at(self.writing.stop, self._decoded(), self._stop):
                 self._text += piece
@@ -128,11 +141,11 @@ class Generation:
         finally:  # perhaps in a garbage collection of the very thread that would have to be waited for
             self._cancelled.set()
 
-    def cancel(self) -> None:
-        """Ask the generation to end at its next token, and wait until it has."""
+    def cancel(self, *, patience: float | None = None) -> None:
+        """Ask the generation to end at its next token, and wait until it has, for so many seconds at most."""
         self._cancelled.set()
         if self._begun:
-            self._ended.wait()
+            self._ended.wait(patience)
 
     def _stop(self) -> None:
         self._finish = "stop"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _AT_ONCE = 8
 """Replies that are under way at the same time; further ones wait."""
+_MOST_PLACES = 32_768
+"""Tokens of all of them together, each counted as long as the longest; a single reply may be longer."""
 _MOST_WAITING = 256
 _GROWTH = 128
 """Places by which the states of the replies grow."""
@@ -71,17 +73,28 @@ class ReplyBatch:
         with self._mutex:
             if len(self._waiting) >= _MOST_WAITING:
                 raise ModelBusyError(f"{_MOST_WAITING} replies are waiting for the model; try again later")
-            self._waiting.append(generation)
             if not self._running:
-                self._running = True
                 Thread(target=self._run, name="qwen-replies", daemon=True).start()
+            self._running = True
+            self._waiting.append(generation)
 
     def _run(self) -> None:
-        while self._goes_on():
-            with self._lock, torch.inference_mode():
-                self._leave()
-                self._join()
-                self._write()
+        try:
+            while self._goes_on():
+                with self._lock, torch.inference_mode():
+                    self._leave()
+                    self._join()
+                    self._write()
+        except BaseException as error:  # what can be foreseen is told to the replies it concerns; this is told to all
+            self._give_up(error)
+
+    def _give_up(self, error: BaseException) -> None:
+        with self._mutex:
+            generations = [*(row.generation for row in self._rows), *self._waiting]
+            self._rows, self._states, self._running = [], _RowStates(), False
+            self._waiting.clear()
+        for generation in generations:
+            generation.finish(error)
 
     def _goes_on(self) -> bool:
         with self._mutex:
@@ -101,7 +114,7 @@ class ReplyBatch:
     def _join(self) -> None:
         """Let one more in, so that those who are in wait for the reading of one prompt at most."""
         with self._mutex:
-            generation = self._waiting.popleft() if self._waiting and len(self._rows) < _AT_ONCE else None
+            generation = self._waiting.popleft() if self._waiting and self._has_room(self._waiting[0]) else None
         if generation is None:
             return
         try:
@@ -114,6 +127,12 @@ class ReplyBatch:
         row = _Row(generation, len(generation.prompt))
         self._rows.append(row)
         self._choose(row, logits)
+
+    def _has_room(self, generation: Generation) -> bool:
+        """Whether the states of one more reply fit in beside the others, all of them as long as the longest may get."""
+        rows = [*(row.generation for row in self._rows), generation]
+        longest = max(len(each.prompt) + each.limit for each in rows)
+        return len(rows) == 1 or (len(rows) <= _AT_ONCE and len(rows) * longest <= _MOST_PLACES)
 
     def _read(self, generation: Generation) -> tuple[KeyValues, torch.Tensor]:
         prompt, branch_point = list(generation.prompt), generation.branch_point
@@ -177,8 +196,10 @@ class ReplyBatch:
         last = self._rows.pop()
         if last is not row:
             self._rows[place] = last
-        self._states.drop(place)
-        row.generation.finish(error)
+        try:
+            self._states.drop(place)
+        finally:
+            row.generation.finish(error)
 
 
 class _RowStates(Cache):
@@ -200,6 +221,7 @@ class _RowStates(Cache):
         for layer, pair in zip(self._layers, states, strict=True):
             for tensor, own in zip(layer, pair, strict=True):
                 tensor[self._rows, :, : own.shape[2]] = own[0]
+                tensor[self._rows, :, own.shape[2] :] = 0  # what is hidden still counts if it is no number
         self._rows += 1
 
     def drop(self, row: int) -> None:

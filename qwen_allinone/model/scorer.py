@@ -55,6 +55,10 @@ class Scorer:
                 tuple(self._score_alone([*prefix, *branch.stem], leaf) for leaf in branch.leaves) for branch in branches
             )
 
+    def knows(self, prefix: Sequence[int]) -> bool:
+        """Whether all of a prefix was read before, and kept."""
+        return self._cache.holds(prefix)
+
     def read(self, prefix: Sequence[int]) -> KeyValues:
         """States of a prefix, from the cache as far as it was read before.
 

@@ -87,6 +87,8 @@ class SharedQwen:
         """
         wanted = precision or settings.precision()
         key = (loading.resolve(name), device, wanted)
+        if key in _loaded:
+            return _loaded[key]
 
         def answers(found: loading.LoadedModel) -> list[Decision]:
             examined = cls(found.model, found.tokenizer, capabilities=found.capabilities)

@@ -17,9 +17,6 @@ from qwen_allinone.model.reply_batch import ReplyBatch
 from qwen_allinone.model.scorer import Scorer
 from qwen_allinone.model.writing import Writing, penalty
 
-_POLL_SECONDS = 0.05
-"""How soon a reply that waits for the model notices that nobody waits for it."""
-
 
 class Writer:
     """Writes replies, from prompts whose beginning may have been read before.
@@ -67,13 +64,11 @@ class Writer:
     def _generate(self, generation: Generation) -> None:
         """Run the pipeline to its end, handing tokens to the generation."""
         try:
-            while not self._lock.acquire(timeout=_POLL_SECONDS):
-                if generation.unwanted:
-                    return generation.finish(None)
-            try:
-                self._generate_alone(generation)
-            finally:
-                self._lock.release()
+            if self._lock.acquire(unless=lambda: generation.unwanted):
+                try:
+                    self._generate_alone(generation)
+                finally:
+                    self._lock.release()
         except BaseException as error:
             return generation.finish(error)
         return generation.finish(None)

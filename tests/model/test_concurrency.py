@@ -1,13 +1,17 @@
 """Many threads, one model: everybody gets what they would get alone, and nobody waits for a long reply to end."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_qwen import ENGLISH, MOOD, QUESTIONS, TEXT, fresh
+import torch
+from tiny_qwen import ENGLISH, MOOD, QUESTIONS, TEXT, fresh, laid_out
 
 from qwen_allinone.errors import ModelBusyError, ModelMemoryError
 from qwen_allinone.model import SharedQwen, reply_batch
@@ -242,6 +246,147 @@ def test_an_error_in_one_decision_leaves_those_of_its_pass_untouched(
                 assert dict(decision.probabilities) == pytest.approx(dict(expected[name].probabilities), abs=1e-4)
         with pytest.raises(ZeroDivisionError):
             second.result()
+
+
+def test_texts_that_were_read_before_are_not_read_again_together(qwen: SharedQwen) -> None:
+    """Waiting threads that ask about known texts go on from the readings that are there."""
+    shared = fresh(qwen)
+    for text in TEXTS[:3]:
+        shared.decide(text, {"mood": MOOD})
+    with _passes(shared) as rows, ThreadPoolExecutor(3) as pool:
+        before = shared.cache_statistics.reused_tokens
+        with shared._lock:
+            asked = [pool.submit(shared.decide, text, QUESTIONS) for text in TEXTS[:3]]
+            while len(shared._lock._waiting) < 3:
+                threading.Event().wait(0.001)
+        for each in asked:
+            each.result()
+    assert rows == [1, 1, 1]
+    known = sum(len(shared.chat.turns(laid_out(text))) for text in TEXTS[:3])
+    assert shared.cache_statistics.reused_tokens - before == known
+
+
+def test_an_interrupted_decision_leaves_those_of_its_pass_to_their_own_threads(
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C reaches the thread that it was meant for, and the others are answered."""
+    shared = fresh(qwen)
+    whole, interrupted = shared._scorer.score_all, []
+
+    def score_all(inquiries: list[Inquiry], **options: Any) -> Any:
+        if len(inquiries) == 3 and not interrupted:
+            interrupted.append(threading.current_thread())
+            raise KeyboardInterrupt
+        return whole(inquiries, **options)
+
+    monkeypatch.setattr(shared._scorer, "score_all", score_all)
+    with ThreadPoolExecutor(3) as pool:
+        with shared._lock:
+            asked = [pool.submit(shared.decide, text, {"mood": MOOD}) for text in TEXTS[:3]]
+            while len(shared._lock._waiting) < 3:
+                threading.Event().wait(0.001)
+        errors = [each.exception() for each in asked]
+    assert [type(error) for error in errors if error is not None] == [KeyboardInterrupt]
+    assert not shared._decider._merged._waiting
+
+
+def test_no_memory_for_many_texts_is_no_error_for_one(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``decide_all`` takes a pass apart that does not fit, and yields an error for a text that does not fit alone."""
+    shared = fresh(qwen)
+    expected = [fresh(qwen).decide(text, QUESTIONS) for text in TEXTS]
+    whole = shared._scorer.score_all
+    tokens = {text: len(shared.chat.turns(laid_out(text))) for text in TEXTS}
+    longest = max(TEXTS, key=lambda text: tokens[text])
+
+    def score_all(inquiries: list[Inquiry], **options: Any) -> Any:
+        too_long = any(len(each.prefix) == tokens[longest] for each in inquiries)
+        if len(inquiries) > 1 or too_long:
+            raise ModelMemoryError("no room")
+        return whole(inquiries, **options)
+
+    monkeypatch.setattr(shared._scorer, "score_all", score_all)
+    for text, found, wanted in zip(
+        TEXTS, shared.decide_all((text, QUESTIONS) for text in TEXTS), expected, strict=True
+    ):
+        if text == longest:
+            assert isinstance(found, ModelMemoryError)
+        else:
+            assert isinstance(found, dict)
+            assert found.keys() == wanted.keys()
+
+
+def test_what_an_overflow_leaves_behind_reaches_nobody(qwen: SharedQwen) -> None:
+    """A place that held no number before is hidden from the next reply, and clean."""
+    shared = fresh(qwen)
+    expected = shared.write(TEXT, max_new_tokens=6, min_new_tokens=6)
+    long = _under_way(shared)
+    broken = _under_way(shared)
+    with shared._lock, torch.inference_mode():
+        for layer in _batch(shared._writer)._states._layers:
+            for tensor in layer:
+                tensor[1] = float("inf")
+    broken.close()
+    assert shared.write(TEXT, max_new_tokens=6, min_new_tokens=6) == expected
+    long.close()
+
+
+@pytest.mark.parametrize("broken", ["_leave", "_goes_on"])
+def test_whatever_ends_the_loop_is_told_to_all_and_the_next_reply_works(
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """Nobody waits for a thread that is gone."""
+    shared = fresh(qwen)
+    streams = [_under_way(shared) for _ in range(2)]
+
+    def fail() -> bool:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_batch(shared._writer), broken, fail)
+        for stream in streams:
+            with pytest.raises(ZeroDivisionError):
+                list(stream)
+    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+
+
+def test_a_thread_that_cannot_be_started_is_an_error_of_that_reply(
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one starts its own."""
+    shared = fresh(qwen)
+
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            shared.write(TEXT, max_new_tokens=3)
+    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+
+
+def test_a_process_may_end_while_a_reply_is_under_way(model_folder: Path) -> None:
+    """It ends with the exit code that it would have, and not by a signal."""
+    program = (
+        "import sys\n"
+        "from qwen_allinone.model import SharedQwen\n"
+        f"stream = SharedQwen.load({str(model_folder)!r}).stream('hello', min_new_tokens=900, max_new_tokens=900)\n"
+        "next(stream)\n"
+        "sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 7
+
+
+def test_replies_that_would_need_too_much_memory_together_wait(
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many at once as fit, all counted as long as the longest; a single one always may."""
+    monkeypatch.setattr(reply_batch, "_MOST_PLACES", 200)
+    shared = fresh(qwen)
+    with _passes(shared) as rows, ThreadPoolExecutor(3) as pool:
+        written = list(pool.map(lambda _: shared.write(TEXT, max_new_tokens=150, min_new_tokens=150), range(3)))
+    assert max(rows) == 1
+    assert len(set(written)) == 1
 
 
 def test_sixteen_threads_get_what_each_would_get_alone(any_qwen: SharedQwen) -> None:

@@ -123,8 +123,13 @@ def test_a_model_holds_on_to_none_of_the_tensors_it_came_from(qwen: SharedQwen) 
 
 
 def test_tensors_of_another_model_are_an_error(qwen: SharedQwen) -> None:
-    """Missing tensors are told, not made up."""
+    """Missing tensors are told, not made up; those of another shape are not taken."""
     tensors = int8.tensors_of(int8.quantised(qwen.model))
-    tensors.pop("model.norm.weight")
+    norm = tensors.pop("model.norm.weight")
     with pytest.raises(KeyError):
         int8.restored(qwen.model.config, tensors)
+    with pytest.raises(ValueError, match=r"model\.norm\.weight has the shape"):
+        int8.restored(qwen.model.config, {**tensors, "model.norm.weight": norm[:7]})
+    query = "model.layers.0.self_attn.q_proj.int8_weight"
+    with pytest.raises(ValueError, match="q_proj"):
+        int8.restored(qwen.model.config, {**tensors, "model.norm.weight": norm, query: tensors[query][:, :8]})
