@@ -35,7 +35,7 @@ _TEXT_TOKENS, _READ_TOKENS = 112, 160
 """The longest text of a lesson, and what the trained model declares to read at once."""
 _CAPABILITIES = Capabilities(
     layout="text_first",
-    summary="extractive",
+    summary="leading",
     reading_tokens=_READ_TOKENS,
     per_token=True,
     prior=True,

@@ -18,8 +18,9 @@ class Capabilities(BaseModel):
 
     layout: Layout = "text_first"
     """Where a question stands: behind the text it asks about, or before it."""
-    summary: Literal["written", "extractive"] = "written"
-    """Whether summaries, and knowledge answers with them, are written, or picked from the text's own sentences."""
+    summary: Literal["written", "extractive", "leading"] = "written"
+    """Whether summaries are written, are the text's own sentences that the model finds most telling, or are its first
+    ones. Knowledge answers are written with the first, and a passage's own sentences with the others."""
     reading_tokens: int | None = Field(default=None, ge=16)
     """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""
     prior: bool = False

@@ -1,4 +1,4 @@
-"""Summary: written by a model that writes well, else the text's own sentences that carry the gist."""
+"""Summary: written by a model that writes well, else sentences of the text: the most telling ones, or the first."""
 
 import re
 from collections.abc import Sequence
@@ -21,8 +21,8 @@ class Summary(Result):
     """The gist of a text."""
 
     text: str
-    method: Literal["written", "extractive"]
-    """Whether the model wrote it, or picked it from the text."""
+    method: Literal["written", "extractive", "leading"]
+    """Whether the model wrote it, picked it from the text, or the text begins with it."""
 
     def __str__(self) -> str:
         return self.text
@@ -43,6 +43,8 @@ class SummaryTool(QwenTool):
             raise EmptyTextError("the text to summarise is empty; give at least one sentence")
         if self.qwen.capabilities.summary == "written" and (written := self._written(passage)):
             return Summary(text=written, method="written")
+        if self.qwen.capabilities.summary == "leading":
+            return Summary(text=_joined(split_sentences(passage)[: self.max_sentences]), method="leading")
         return Summary(text=_joined(self._extract(passage)), method="extractive")
 
     def _written(self, text: str) -> str:

@@ -62,6 +62,16 @@ def test_an_extract_is_made_of_the_texts_own_sentences(extracting, text, count):
     assert str(summary) == summary.text
 
 
+@pytest.mark.parametrize("text", [CHINESE, ENGLISH])
+def test_a_model_that_cannot_weigh_sentences_gives_the_first(qwen, text):
+    """As many as wanted, word for word; the model is not asked."""
+    leading = SharedQwen(qwen.model, qwen.tokenizer, capabilities=Capabilities(summary="leading"))
+    summary = SummaryTool(qwen=leading, max_sentences=2).invoke(text)
+    assert summary.method == "leading"
+    assert split_sentences(summary.text) == split_sentences(text)[:2]
+    assert leading.cache_statistics.entries == 0
+
+
 @pytest.mark.parametrize("kind", LONG)
 def test_a_long_text_is_shortened_in_steps(extracting, kind):
     """What is left are two sentences of the text, and the model never reads more at once than it can."""

@@ -26,7 +26,7 @@ def test_the_command_writes_a_model_that_loads_and_decides(tmp_path: Path) -> No
     assert ran.returncode == 0, ran.stderr
     qwen = SharedQwen.load(str(out))
     assert type(qwen.tokenizer).__name__.startswith("Qwen2Tokenizer")
-    assert qwen.capabilities.summary == "extractive"
+    assert qwen.capabilities.summary == "leading"
     decision = qwen.decide("还行", {"mood": Choice(instructions="情绪？", criteria={"正面": None, "负面": None})})[
         "mood"
     ]
