@@ -4,7 +4,7 @@ import atexit
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakSet
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FinishReason = Literal["stop", "length", "cancelled"]
+
+_PATIENCE = 5.0
+"""Seconds for which the end of the process waits for the step that is being computed."""
 
 
 @dataclass(frozen=True)
@@ -62,13 +65,23 @@ class ReplyStream(Iterator[str]):
 
 
 _under_way: "WeakSet[Generation]" = WeakSet()
+_threads: WeakSet[Thread] = WeakSet()
+
+
+def start_thread(work: Callable[[], object]) -> None:
+    """A thread that writes replies; it does not keep the process from ending."""
+    thread = Thread(target=work, name="qwen-replies", daemon=True)
+    thread.start()
+    _threads.add(thread)
 
 
 @atexit.register
-def _cancel_all() -> None:
-    """A thread that is inside of torch when the interpreter ends would abort the process."""
+def _end_all() -> None:
+    """A thread that is inside of torch when the interpreter goes would abort the process."""
     for generation in list(_under_way):
-        generation.cancel(patience=5)
+        generation.cancel(patience=_PATIENCE)
+    for thread in list(_threads):
+        thread.join(_PATIENCE)
 
 
 class Generation:

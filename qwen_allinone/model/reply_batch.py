@@ -8,7 +8,7 @@ batching of transformers reads every prompt itself; here a reply goes on from wh
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from threading import Lock, Thread
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +18,7 @@ from qwen_allinone.errors import ModelBusyError
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.memory_errors import memory_explained
 from qwen_allinone.model.prefix_cache import KeyValues, as_dynamic_cache, states_of
-from qwen_allinone.model.reply import Generation
+from qwen_allinone.model.reply import Generation, start_thread
 from qwen_allinone.model.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ReplyBatch:
             if len(self._waiting) >= _MOST_WAITING:
                 raise ModelBusyError(f"{_MOST_WAITING} replies are waiting for the model; try again later")
             if not self._running:
-                Thread(target=self._run, name="qwen-replies", daemon=True).start()
+                start_thread(self._run)
             self._running = True
             self._waiting.append(generation)
 

@@ -1,7 +1,6 @@
 """The writer of replies: together where the architecture allows it, else through the pipeline."""
 
 from collections.abc import Sequence
-from threading import Thread
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from qwen_allinone.errors import TextTooLongError
 from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.pipeline import QwenPipeline, TokenPrompt
-from qwen_allinone.model.reply import Generation, ReplyStream
+from qwen_allinone.model.reply import Generation, ReplyStream, start_thread
 from qwen_allinone.model.reply_batch import ReplyBatch
 from qwen_allinone.model.scorer import Scorer
 from qwen_allinone.model.writing import Writing, penalty
@@ -59,7 +58,7 @@ class Writer:
         if self._batch is not None:
             self._batch.add(generation)
         else:
-            Thread(target=self._generate, args=(generation,), name="qwen-reply", daemon=True).start()
+            start_thread(lambda: self._generate(generation))
 
     def _generate(self, generation: Generation) -> None:
         """Run the pipeline to its end, handing tokens to the generation."""

@@ -12,7 +12,7 @@ ANSWER = REPLIES[ZH]
 
 def replies_under_way() -> list[threading.Thread]:
     """The threads that still generate a moment later."""
-    found = [thread for thread in threading.enumerate() if thread.name.startswith("qwen-repl")]
+    found = [thread for thread in threading.enumerate() if thread.name == "qwen-replies"]
     for thread in found:
         thread.join(0.5)
     return [thread for thread in found if thread.is_alive()]
