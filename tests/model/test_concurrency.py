@@ -377,6 +377,17 @@ def test_a_process_may_end_while_a_reply_is_under_way(model_folder: Path) -> Non
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 7
 
 
+def test_a_process_may_end_right_after_a_reply(model_folder: Path) -> None:
+    """The thread that wrote it is waited for, however short its way out of torch."""
+    program = (
+        "from qwen_allinone.model import SharedQwen\n"
+        f"qwen = SharedQwen.load({str(model_folder)!r})\n"
+        "qwen.write('hello', max_new_tokens=3)\n"
+    )
+    for _ in range(3):
+        assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0
+
+
 def test_replies_that_would_need_too_much_memory_together_wait(
     qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
