@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 
 import pytest
-from tiny_qwen import QUESTIONS, SENTENCES, fresh
+from tiny_qwen import QUESTIONS, SENTENCES, fresh, laid_out
 
-from qwen_allinone.errors import EmptyTextError, QuestionError, TextTooLongError
+from qwen_allinone.errors import EmptyTextError, ModelMemoryError, QuestionError, TextTooLongError
 from qwen_allinone.model import Acceptance, Calibration
 
 TEXTS = [f"{sentence}{number}" for number in range(3) for sentence in SENTENCES]
@@ -89,3 +89,20 @@ def test_a_pass_keeps_to_its_tokens(qwen, monkeypatch):
     list(qwen.decide_all(asked(TEXTS), batch_tokens=1000))
     assert max(map(len, sizes)) > 1
     assert all(len(each) * max(each) <= 1000 or len(each) == 1 for each in sizes)
+
+
+def test_no_memory_for_many_texts_is_no_error_for_one(qwen, monkeypatch):
+    """A pass that does not fit is taken apart, and an error is yielded only for a text that does not fit alone."""
+    shared = fresh(qwen)
+    expected = [fresh(qwen).decide(text, QUESTIONS) for text in TEXTS]
+    whole = shared._scorer.score_all
+    tokens = [len(shared.chat.turns(laid_out(text))) for text in TEXTS]
+
+    def score_all(inquiries, **options):
+        if len(inquiries) > 1 or len(inquiries[0].prefix) == max(tokens):
+            raise ModelMemoryError("no room")
+        return whole(inquiries, **options)
+
+    monkeypatch.setattr(shared._scorer, "score_all", score_all)
+    for count, found, wanted in zip(tokens, shared.decide_all(asked(TEXTS)), expected, strict=True):
+        assert isinstance(found, ModelMemoryError) if count == max(tokens) else same(found, wanted)
