@@ -14,7 +14,7 @@ from qwen_allinone.doctor.model_facts import ModelFacts
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from qwen_allinone.model.precision import Verdict
+    from qwen_allinone.model.verdict import Verdict
 
 PACKAGES = ("torch", "transformers", "langchain-core", "chromadb", "sentence-transformers")
 _SELF = "qwen-allinone"

@@ -15,13 +15,14 @@ from qwen_allinone.model.decision import Acceptance, Decision
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.pipeline import QwenPipeline
-from qwen_allinone.model.precision import Precision, Verdict, load_precisely
+from qwen_allinone.model.precision import Precision, load_precisely
 from qwen_allinone.model.prefix_cache import CacheStatistics, PrefixCache
 from qwen_allinone.model.probe import probe
 from qwen_allinone.model.prompt_layout import Excerpt, PromptLayout, with_system
 from qwen_allinone.model.questions import Question
 from qwen_allinone.model.reply import Reply, ReplyStream
 from qwen_allinone.model.scorer import Scorer
+from qwen_allinone.model.verdict import Verdict
 from qwen_allinone.model.writer import Writer
 from qwen_allinone.model.writing import Writing, WritingOptions
 

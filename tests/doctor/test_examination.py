@@ -8,6 +8,8 @@ from huggingface_hub import constants
 import qwen_allinone
 from qwen_allinone.doctor import examination, examine
 from qwen_allinone.model import precision
+from qwen_allinone.model.int8_shelf import Int8Shelf
+from qwen_allinone.model.verdict import Verdict
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +50,7 @@ def test_the_precision_is_told_as_far_as_it_is_known(model_folder, tmp_path, mon
     monkeypatch.setattr(precision, "_SMALL", 0)
     found = examine(str(model_folder))
     assert found.precision is None and "settled by the first load" in "\n".join(found.lines)
-    precision.Shelf(model_folder).keep_verdict(precision.Verdict("int8", "decides as fp32 does, and faster"))
+    Int8Shelf(model_folder).keep_verdict(Verdict("int8", "decides as fp32 does, and faster"))
     found = examine(str(model_folder))
     assert found.to_json()["precision"]["precision"] == "int8"
     assert "int8 · decides as fp32 does, and faster" in "\n".join(found.lines)

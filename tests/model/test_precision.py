@@ -16,10 +16,12 @@ from safetensors.torch import load_file, save_file
 from qwen_allinone.errors import CapabilityError, InputError
 from qwen_allinone.model import Decision, SharedQwen, int8, loading, precision
 from qwen_allinone.model.int8 import Int8Linear
+from qwen_allinone.model.int8_shelf import Int8Shelf
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.loading import LoadedModel
 from qwen_allinone.model.precision import load_precisely
 from qwen_allinone.model.probe import probe
+from qwen_allinone.model.verdict import Verdict
 
 pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no int8 operators for this CPU")
 
@@ -156,10 +158,10 @@ def test_an_error_in_int8_leaves_the_model_in_fp32(folder: str, cache: Path) -> 
 
 def test_a_verdict_that_makes_no_sense_is_none(folder: str, cache: Path) -> None:
     """A file that somebody edited is not believed."""
-    shelf = precision.Shelf(Path(folder))
-    shelf.keep_verdict(precision.Verdict("int8", "fine"))
+    shelf = Int8Shelf(Path(folder))
+    shelf.keep_verdict(Verdict("int8", "fine"))
     (path,) = cache.rglob("verdict-*.json")
-    assert shelf.verdict() == precision.Verdict("int8", "fine")
+    assert shelf.verdict() == Verdict("int8", "fine")
     path.write_text(path.read_text().replace('"none"', '"all"'))
     assert shelf.verdict() is None
 
