@@ -28,7 +28,7 @@ _AT_ONCE = 8
 """Replies that are under way at the same time; further ones wait."""
 _MOST_PLACES = 32_768
 """Tokens of all of them together, each counted as long as the longest; a single reply may be longer."""
-_MOST_WAITING = 256
+MOST_WAITING = 256
 _GROWTH = 128
 """Places by which the states of the replies grow."""
 
@@ -71,8 +71,8 @@ class ReplyBatch:
             ModelBusyError: too many are waiting already.
         """
         with self._mutex:
-            if len(self._waiting) >= _MOST_WAITING:
-                raise ModelBusyError(f"{_MOST_WAITING} replies are waiting for the model; try again later")
+            if len(self._waiting) >= MOST_WAITING:
+                raise too_many_wait()
             if not self._running:
                 start_thread(self._run)
             self._running = True
@@ -200,6 +200,11 @@ class ReplyBatch:
             self._states.drop(place)
         finally:
             row.generation.finish(error)
+
+
+def too_many_wait() -> ModelBusyError:
+    """What is said to one more."""
+    return ModelBusyError(f"{MOST_WAITING} replies are waiting for the model; try again later")
 
 
 class _RowStates(Cache):

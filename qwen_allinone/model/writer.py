@@ -1,6 +1,7 @@
 """The writer of replies: together where the architecture allows it, else through the pipeline."""
 
 from collections.abc import Sequence
+from threading import BoundedSemaphore
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.pipeline import QwenPipeline, TokenPrompt
 from qwen_allinone.model.reply import Generation, ReplyStream, start_thread
-from qwen_allinone.model.reply_batch import ReplyBatch
+from qwen_allinone.model.reply_batch import MOST_WAITING, ReplyBatch, too_many_wait
 from qwen_allinone.model.scorer import Scorer
 from qwen_allinone.model.writing import Writing, penalty
 
@@ -30,6 +31,7 @@ class Writer:
         self._scorer = scorer
         self._window = window
         self._lock = lock
+        self._places = BoundedSemaphore(MOST_WAITING)
         self._batch = ReplyBatch(pipeline.model, scorer, chat.stop_ids, lock) if scorer.packs else None
 
     def stream(self, prompt: Sequence[int], writing: Writing, *, branch_point: int = 0) -> ReplyStream:
@@ -57,11 +59,18 @@ class Writer:
     def _begin(self, generation: Generation) -> None:
         if self._batch is not None:
             self._batch.add(generation)
+        elif self._places.acquire(blocking=False):
+            try:
+                start_thread(lambda: self._generate(generation))
+            except BaseException:
+                self._places.release()
+                raise
         else:
-            start_thread(lambda: self._generate(generation))
+            raise too_many_wait()
 
     def _generate(self, generation: Generation) -> None:
         """Run the pipeline to its end, handing tokens to the generation."""
+        outcome = None
         try:
             if self._lock.acquire(unless=lambda: generation.unwanted):
                 try:
@@ -69,8 +78,9 @@ class Writer:
                 finally:
                     self._lock.release()
         except BaseException as error:
-            return generation.finish(error)
-        return generation.finish(None)
+            outcome = error
+        self._places.release()
+        generation.finish(outcome)
 
     def _generate_alone(self, generation: Generation) -> None:
         writing, prefix = generation.writing, generation.prompt[: generation.branch_point]

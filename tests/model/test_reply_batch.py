@@ -120,7 +120,7 @@ def test_a_step_that_fails_ends_its_replies_and_no_others(qwen: SharedQwen) -> N
 def test_no_more_than_some_replies_wait(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is refused at once, and those who wait are served."""
     monkeypatch.setattr(reply_batch, "_AT_ONCE", 1)
-    monkeypatch.setattr(reply_batch, "_MOST_WAITING", 2)
+    monkeypatch.setattr(reply_batch, "MOST_WAITING", 2)
     shared = fresh(qwen)
     long = under_way(shared)
     with ThreadPoolExecutor(2) as pool:

@@ -3,6 +3,7 @@ import torch
 from tiny_qwen import ENGLISH, QUESTIONS, SHAPE, close, laid_out, likelihood
 from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3_5ForCausalLM, Qwen3_5TextConfig
 
+from qwen_allinone.errors import ModelBusyError
 from qwen_allinone.model import Message, SharedQwen
 from qwen_allinone.model.branches import Branch, Inquiry
 from qwen_allinone.model.prefix_cache import PrefixCache
@@ -181,6 +182,18 @@ def test_a_hybrid_model_reads_a_text_once(hybrid):
         assert close(decision.probabilities, again[name].probabilities)
     assert hybrid.cache_statistics.reused_tokens >= before
     assert cold.cache_statistics.reused_tokens == 0
+
+
+def test_no_more_than_some_replies_of_a_hybrid_model_wait(tokenizer, hybrid, monkeypatch):
+    """One more is refused at once; when one has ended there is room again."""
+    monkeypatch.setattr("qwen_allinone.model.writer.MOST_WAITING", 1)
+    few = SharedQwen(hybrid.model, tokenizer)
+    first = few.stream(TEXT, max_new_tokens=200, min_new_tokens=200)
+    next(first)
+    with pytest.raises(ModelBusyError):
+        few.write(TEXT, max_new_tokens=2)
+    first.close()
+    assert few.write(TEXT, max_new_tokens=2, min_new_tokens=2).new_tokens == 2
 
 
 def test_states_of_a_hybrid_model_count_in_bytes(hybrid):
