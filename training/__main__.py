@@ -74,7 +74,7 @@ def main(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 2,
+    threads: Annotated[int, typer.Option(help="Parts of a step computed side by side, each by one thread.")] = 2,
     resume: Annotated[bool, typer.Option(help="Continue the training that the run folder holds.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
 ) -> None:

@@ -98,13 +98,13 @@ class Training:
         for group in self._optimizer.param_groups:
             group["lr"] = self.rate * (_SLOW if group["held"] else pace)
         weights = list(self.model.parameters())
-        kept = [_kept(part, self.model) for part in parts]
+        dropouts = [_dropout(part, self.model) for part in parts]
 
-        def learned(part: Batch, kept: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
-            loss = loss_of(self.model, part.to(self.model.device), words=words, kept=kept)
+        def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
+            loss = loss_of(self.model, part.to(self.model.device), words=words, dropout=dropout)
             return loss.item(), torch.autograd.grad(loss, weights)
 
-        losses, gradients = zip(*self._threads.map(learned, parts, kept), strict=True)
+        losses, gradients = zip(*self._threads.map(learned, parts, dropouts), strict=True)
         for weight, *summands in zip(weights, *gradients, strict=True):
             weight.grad = torch.stack(summands).mean(0)
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
@@ -169,14 +169,14 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
 
-def _kept(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
-    """Which entries of the token vectors dropout leaves, and by how much they then grow."""
-    kept = torch.empty(*batch.ids.shape, model.config.hidden_size, device=model.device)
-    return kept.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
+def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
+    """Factor of every entry of the token vectors, drawn before the threads begin: their order must not matter."""
+    left = torch.empty(*batch.ids.shape, model.config.hidden_size, device=model.device)
+    return left.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
 
 
 def loss_of(
-    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, kept: torch.Tensor | None = None
+    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, dropout: torch.Tensor | None = None
 ) -> torch.Tensor:
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
@@ -184,11 +184,11 @@ def loss_of(
         model: in training.
         batch: of lessons.
         words: how much words count, next to decisions.
-        kept: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
+        dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
     """
     embeddings = model.get_input_embeddings()(batch.ids)
     hidden = model.model(
-        inputs_embeds=embeddings if kept is None else embeddings * kept,
+        inputs_embeds=embeddings if dropout is None else embeddings * dropout,
         position_ids=batch.positions,
         attention_mask=batch.mask,
         use_cache=False,
