@@ -11,6 +11,7 @@ import torch
 import typer
 
 from benchmarks import interleaved
+from benchmarks.interleaved import Model, Rounds, Threads
 from qwen_allinone.eval import LabelledSet
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
@@ -22,10 +23,10 @@ Asked = tuple[str, Mapping[str, Question]]
 
 def main(
     *,
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
-    rounds: Annotated[int, typer.Option(min=5, help="Passes over the texts; medians are over these.")] = 5,
+    model: Model = "bundled",
+    rounds: Rounds = 5,
     texts: Annotated[int, typer.Option(min=1, help="The most texts, from the shipped sentiment set.")] = 1000,
-    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
+    threads: Threads = 1,
     out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/batches.json"),
 ) -> None:
     """Measure, print and write the result file."""

@@ -11,6 +11,7 @@ import torch
 import typer
 
 from benchmarks import interleaved
+from benchmarks.interleaved import Model, Rounds, Threads
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.questions import Question, render_question
@@ -28,9 +29,9 @@ _TEXTS = (
 
 def main(
     *,
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
-    rounds: Annotated[int, typer.Option(min=5, help="Passes over the texts; medians are over all of them.")] = 7,
-    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
+    model: Model = "bundled",
+    rounds: Rounds = 7,
+    threads: Threads = 1,
     out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/decisions.json"),
 ) -> None:
     """Measure, print and write the result file."""

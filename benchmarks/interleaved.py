@@ -6,11 +6,16 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import torch
+import typer
 
 T = TypeVar("T")
+Model = Annotated[str, typer.Option(help="Name of the model.")]
+Rounds = Annotated[int, typer.Option(min=5, help="Passes over the inputs; medians are over these.")]
+Threads = Annotated[int, typer.Option(help="Threads for torch.")]
+"""Options of the benchmarks of speed."""
 
 
 def medians(

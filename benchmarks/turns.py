@@ -11,6 +11,7 @@ import torch
 import typer
 
 from benchmarks import interleaved
+from benchmarks.interleaved import Model, Rounds, Threads
 from benchmarks.naive import REPLY_TOKENS, NaivePipeline, NaiveQwen
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Calibration, Question, SharedQwen
@@ -32,10 +33,10 @@ _TEXT = (
 
 def main(
     *,
-    model: Annotated[str, typer.Option(help="Name of the model.")] = "bundled",
+    model: Model = "bundled",
     random: Random = None,
-    rounds: Annotated[int, typer.Option(min=5, help="Passes; medians are over these.")] = 5,
-    threads: Annotated[int, typer.Option(help="Threads for torch.")] = 1,
+    rounds: Rounds = 5,
+    threads: Threads = 1,
     out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/turns.json"),
 ) -> None:
     """Measure, print and write the result file."""
