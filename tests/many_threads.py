@@ -30,9 +30,9 @@ def passes(qwen: SharedQwen, told: Callable[[int], object] = lambda _: None) -> 
         hook.remove()
 
 
-def under_way(qwen: SharedQwen, **options: Any) -> Any:
+def under_way(qwen: SharedQwen, text: str = "今天是星期三", **options: Any) -> Any:
     """A long reply of which the first piece is there."""
-    stream = qwen.stream("今天是星期三", **{"min_new_tokens": 300, "max_new_tokens": 300} | options)
+    stream = qwen.stream(text, **{"min_new_tokens": 300, "max_new_tokens": 300} | options)
     next(stream)
     return stream
 

@@ -137,7 +137,7 @@ def test_what_an_overflow_leaves_behind_reaches_nobody(qwen: SharedQwen) -> None
     """A place that held no number before is hidden from the next reply, and clean."""
     shared = fresh(qwen)
     expected = shared.write(TEXT, max_new_tokens=6, min_new_tokens=6)
-    long = under_way(shared)
+    long = under_way(shared, TEXT * 5)
     broken = under_way(shared)
     with shared._lock, torch.inference_mode():
         for layer in batch_of(shared)._states._layers:
