@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -403,6 +404,14 @@ class TestChat:
         assert end.value.code == 0
         assert len(free) == 2
 
+    @pytest.fixture
+    def ctrl_c(self) -> Iterator[None]:
+        """Interrupts, also where the tests run in the background, in which a shell has them ignored."""
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        yield
+        signal.signal(signal.SIGINT, before)
+
+    @pytest.mark.usefixtures("ctrl_c")
     def test_ctrl_c_stops_the_reply(self, monkeypatch: pytest.MonkeyPatch):
         """Ctrl-C while an answer is written ends that answer, not the chat."""
 
@@ -424,6 +433,7 @@ class TestChat:
         assert "…\n" in shown
         assert sum(line.startswith(("😄", "😟")) for line in shown.splitlines()) == 2
 
+    @pytest.mark.usefixtures("ctrl_c")
     def test_ctrl_c_while_waiting(self, monkeypatch: pytest.MonkeyPatch):
         """Ctrl-C outside an answer ends the command with exit code 130 and no traceback."""
 
@@ -602,6 +612,7 @@ class TestStores:
         monkeypatch.setitem(LongTermMemory.__init__.__kwdefaults__, "lock_timeout", 0.1)
         holder = """
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from filelock import FileLock
 Path(sys.argv[1]).mkdir()
