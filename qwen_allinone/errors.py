@@ -15,6 +15,7 @@
     └── RunError              the request was fine, the run failed: exit code 1, HTTP 5xx
         ├── ModelBusyError        too many requests are waiting for the model
         ├── ModelMemoryError      the machine has no room for what the model was to compute
+        ├── ServerError           the server of a remote model is down, slow, or answers nonsense
         └── StoreBusyError        another process holds the data folder
 
 A message is one line: what was given, what is allowed, what to do.
@@ -79,6 +80,10 @@ class ModelBusyError(RunError):
 
 class ModelMemoryError(RunError):
     """There was no memory for a pass of the model; the message names what makes it smaller."""
+
+
+class ServerError(RunError):
+    """The server of a remote model cannot be reached, is too slow, or answers nonsense."""
 
 
 class StoreBusyError(RunError):

@@ -21,6 +21,11 @@ def precision() -> str:
     return os.environ.get("QWEN_ALLINONE_PRECISION") or "auto"
 
 
+def api_key() -> str | None:
+    """``QWEN_ALLINONE_API_KEY``, for a model on a server; None if it needs none."""
+    return os.environ.get("QWEN_ALLINONE_API_KEY") or None
+
+
 def home() -> Path:
     """Where memories and knowledge bases are kept: ``QWEN_ALLINONE_HOME``, or ``~/.qwen-allinone``.
 

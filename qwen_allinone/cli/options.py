@@ -20,8 +20,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="输出一行 JSON。 · Pr
 Model = Annotated[
     str | None,
     typer.Option(
-        help="bundled、模型文件夹或 hub 名称；默认取 QWEN_ALLINONE_MODEL，否则为 bundled。 · "
-        "bundled, a folder or a hub id; by default QWEN_ALLINONE_MODEL, else bundled.",
+        help="bundled、模型文件夹、hub 名称或服务器的 URL；默认取 QWEN_ALLINONE_MODEL，否则为 bundled。 · "
+        "bundled, a folder, a hub id or the URL of a server; by default QWEN_ALLINONE_MODEL, else bundled.",
         show_default=False,
     ),
 ]

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from qwen_allinone.model.chatml import Message
     from qwen_allinone.model.decision import Acceptance, Decision
     from qwen_allinone.model.questions import Choice, Noul, NoulCriteria, Question, Score
+    from qwen_allinone.model.remote.qwen import RemoteQwen
     from qwen_allinone.model.reply import Reply, ReplyStream
     from qwen_allinone.model.shared import SharedQwen
     from qwen_allinone.model.writing import Writing
@@ -24,6 +25,7 @@ _HOMES = {
     "Noul": "questions",
     "NoulCriteria": "questions",
     "Question": "questions",
+    "RemoteQwen": "remote.qwen",
     "Reply": "reply",
     "ReplyStream": "reply",
     "Score": "questions",
@@ -42,6 +44,7 @@ __all__ = [
     "Noul",
     "NoulCriteria",
     "Question",
+    "RemoteQwen",
     "Reply",
     "ReplyStream",
     "Score",

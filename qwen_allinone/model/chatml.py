@@ -98,13 +98,7 @@ class ChatML:
         Raises:
             InputError: the text holds half of a surrogate pair, which is no character.
         """
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            raise InputError(
-                f"the text holds half of a character (a lone surrogate) at position {error.start}; "
-                f"decode its bytes as UTF-8 before giving it"
-            ) from error
+        require_characters(text)
         return list(self._inert.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -149,6 +143,21 @@ class ChatML:
         if self.style.default_system is None or (messages and messages[0].role == "system"):
             return list(messages)
         return [Message("system", self.style.default_system), *messages]
+
+
+def require_characters(text: str) -> None:
+    """Refuse what only looks like text.
+
+    Raises:
+        InputError: it holds half of a surrogate pair, which is no character.
+    """
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text holds half of a character (a lone surrogate) at position {error.start}; "
+            f"decode its bytes as UTF-8 before giving it"
+        ) from error
 
 
 def _template_text(tokenizer: "PreTrainedTokenizerBase") -> str | None:

@@ -19,7 +19,7 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 """What a name on the hub looks like: owner/name."""
 _ALLOWED = (
     "allowed: 'bundled', a folder with config.json, tokenizer.json and *.safetensors, "
-    "or a hub id such as Qwen/Qwen2.5-0.5B-Instruct"
+    "a hub id such as Qwen/Qwen2.5-0.5B-Instruct, or the URL of a server such as http://127.0.0.1:8000/v1"
 )
 
 

@@ -7,6 +7,7 @@ passed as well; langchain-core 1.7 does not have them.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_uppercase
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
@@ -85,6 +86,18 @@ class RenderedQuestion:
     """The instructions and the option lines."""
     options: Mapping[str, str]
     """Name of each option to the words that are scored for it, in the order in which they are listed."""
+    question: Question
+    """What is asked."""
+
+    @property
+    def descriptions(self) -> dict[str, Any]:
+        """Name of each option to its description, or None, in the order in which they are listed."""
+        criteria = self.question.criteria
+        if self.question.type == "choice":
+            return {label: criteria[label] for label in self.options}
+        if self.question.type == "score":
+            return dict(zip(self.options, criteria, strict=True))
+        return {"yes": criteria and criteria.true, "no": criteria and criteria.false}
 
 
 def render_question(question: Question, language: Language, *, order: Sequence[int] | None = None) -> RenderedQuestion:
@@ -98,39 +111,42 @@ def render_question(question: Question, language: Language, *, order: Sequence[i
     Raises:
         QuestionError: a label is blank, or two labels are equal once stripped.
     """
-    instructions = _words(question.instructions)
+    instructions = as_text(question.instructions)
     if not instructions.strip():
         raise QuestionError("a question needs instructions; they are blank")
     if question.type == "choice":
-        return _render_choice(instructions, question.criteria, language, order)
+        return _render_choice(question, instructions, language, order)
     if question.type == "score":
-        return _render_score(instructions, question.criteria, language)
+        return _render_score(question, instructions, language)
     if question.type == "noul":
-        return _render_noul(instructions, question.criteria, language)
+        return _render_noul(question, instructions, language)
     raise QuestionError(f"questions of type {question.type!r} are not decided here; allowed: choice, score, noul")
 
 
 def _render_choice(
-    instructions: str, criteria: Mapping[str, Any], language: Language, order: Sequence[int] | None
+    question: Question, instructions: str, language: Language, order: Sequence[int] | None
 ) -> RenderedQuestion:
-    labels = list(criteria)
+    labels = list(question.criteria)
     stripped = [label.strip() for label in labels]
     if not labels or not all(stripped) or len(set(stripped)) < len(stripped):
         raise QuestionError(f"options must be present, distinct and not blank; given: {labels}")
     listed = [labels[index] for index in (order if order is not None else range(len(labels)))]
-    lines = "\n".join(_option_line(label.strip(), criteria[label], language) for label in listed)
+    lines = "\n".join(_option_line(label.strip(), question.criteria[label], language) for label in listed)
     text = _PROMPTS.render(language, "choice", instructions=instructions, options=lines)
-    return RenderedQuestion(text, {label: label.strip() for label in listed})
+    return RenderedQuestion(text, {label: label.strip() for label in listed}, question)
 
 
-def _render_score(instructions: str, criteria: Sequence[Any], language: Language) -> RenderedQuestion:
-    levels = [str(level) for level in range(len(criteria))]
-    lines = "\n".join(_option_line(level, words, language) for level, words in zip(levels, criteria, strict=True))
+def _render_score(question: Question, instructions: str, language: Language) -> RenderedQuestion:
+    levels = [str(level) for level in range(len(question.criteria))]
+    lines = "\n".join(
+        _option_line(level, words, language) for level, words in zip(levels, question.criteria, strict=True)
+    )
     text = _PROMPTS.render(language, "score", instructions=instructions, options=lines)
-    return RenderedQuestion(text, {level: level for level in levels})
+    return RenderedQuestion(text, {level: level for level in levels}, question)
 
 
-def _render_noul(instructions: str, criteria: Any, language: Language) -> RenderedQuestion:
+def _render_noul(question: Question, instructions: str, language: Language) -> RenderedQuestion:
+    criteria = question.criteria
     if criteria is None or criteria.true is None:
         text = _PROMPTS.render(language, "noul", instructions=instructions)
     else:
@@ -138,17 +154,28 @@ def _render_noul(instructions: str, criteria: Any, language: Language) -> Render
             language,
             "noul_criteria",
             instructions=instructions,
-            true=_words(criteria.true),
-            false=_words(criteria.false),
+            true=as_text(criteria.true),
+            false=as_text(criteria.false),
         )
-    return RenderedQuestion(text, {name: str(_PROMPTS.entry(language, name)) for name in ("yes", "no")})
+    options = {name: str(_PROMPTS.entry(language, name)) for name in ("yes", "no")}
+    return RenderedQuestion(text, options, question)
 
 
 def _option_line(label: str, description: Any, language: Language) -> str:
     if description is None or description == "":
         return _PROMPTS.render(language, "option_bare", label=label)
-    return _PROMPTS.render(language, "option", label=label, description=_words(description))
+    return _PROMPTS.render(language, "option", label=label, description=as_text(description))
 
 
-def _words(value: Any) -> str:
+def render_with_letters(question: RenderedQuestion, language: Language) -> str:
+    """The question with a letter before each option, to be answered by one of them."""
+    lines = "\n".join(
+        _option_line(f"{letter}. {question.options[name]}", description, language)
+        for letter, (name, description) in zip(ascii_uppercase, question.descriptions.items(), strict=False)
+    )
+    return _PROMPTS.render(language, "letters", instructions=as_text(question.question.instructions), options=lines)
+
+
+def as_text(value: Any) -> str:
+    """Instructions and descriptions as the model reads them: text as it is, all else as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

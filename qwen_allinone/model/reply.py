@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from weakref import WeakSet
 
 import torch
@@ -33,13 +33,26 @@ class Reply:
     new_tokens: int
 
 
+class Writes(Protocol):
+    """What writes a reply, wherever it does."""
+
+    def run(self) -> Iterator[str]:
+        """Begin, and give the pieces as they come."""
+
+    def cancel(self) -> None:
+        """Ask for the end, and wait for it."""
+
+    def reply(self) -> Reply:
+        """What was read so far."""
+
+
 class ReplyStream(Iterator[str]):
     """The pieces of a reply as they are written; leaving it early cancels the generation.
 
     Use it as an iterator or as a context manager. ``reply`` holds the whole once the iteration has ended.
     """
 
-    def __init__(self, generation: "Generation") -> None:
+    def __init__(self, generation: Writes) -> None:
         self._generation = generation
         self._iterator = generation.run()
 
@@ -148,7 +161,7 @@ class Generation:
         self._begun = True
         _under_way.add(self)
         try:
-            for piece in _cut_at(self.writing.stop, self._decoded(), self._stop):
+            for piece in cut_at(self.writing.stop, self._decoded(), self._stop):
                 self._text += piece
                 yield piece
         finally:  # perhaps in a garbage collection of the very thread that would have to be waited for
@@ -185,7 +198,7 @@ class Generation:
             self._finish = "cancelled" if self.unwanted else "length"
 
 
-def _cut_at(stops: Sequence[str], pieces: Iterator[str], stopped: Any) -> Iterator[str]:
+def cut_at(stops: Sequence[str], pieces: Iterator[str], stopped: Any) -> Iterator[str]:
     """Pass pieces on up to the first stop text, holding back what may be its beginning."""
     held = ""
     for piece in pieces:

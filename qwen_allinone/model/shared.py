@@ -5,7 +5,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Unpack
 
 from qwen_allinone import settings
-from qwen_allinone.errors import InputError, QwenAllInOneError
+from qwen_allinone.errors import CapabilityError, InputError, MissingExtraError, QwenAllInOneError
 from qwen_allinone.model import loading
 from qwen_allinone.model.calibration import Calibration
 from qwen_allinone.model.capabilities import Capabilities, Layout
@@ -14,12 +14,14 @@ from qwen_allinone.model.decider import Decider, Manner
 from qwen_allinone.model.decision import Acceptance, Decision
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.language import language_of
+from qwen_allinone.model.likelihoods import ModelLikelihoods
 from qwen_allinone.model.pipeline import QwenPipeline
 from qwen_allinone.model.precision import Precision, load_precisely
 from qwen_allinone.model.prefix_cache import CacheStatistics, PrefixCache
 from qwen_allinone.model.probe import probe
 from qwen_allinone.model.prompt_layout import Excerpt, PromptLayout, with_system
 from qwen_allinone.model.questions import Question
+from qwen_allinone.model.remote.address import is_url
 from qwen_allinone.model.reply import Reply, ReplyStream
 from qwen_allinone.model.scorer import Scorer
 from qwen_allinone.model.verdict import Verdict
@@ -66,7 +68,7 @@ class SharedQwen:
         self.pipeline = QwenPipeline(model, tokenizer, self.chat.conversation, self._lock)
         self._scorer = Scorer(model, self._cache)
         self._prompts = PromptLayout(self.chat, self.capabilities, self.context_window)
-        self._decider = Decider(self._prompts, self._scorer, self._lock)
+        self._decider = Decider(self._prompts, ModelLikelihoods(self._prompts, self._scorer, self._lock))
         self._writer = Writer(self.pipeline, self.chat, self._scorer, window=self.context_window, lock=self._lock)
 
     @classmethod
@@ -76,7 +78,8 @@ class SharedQwen:
         """The model of that name, loaded on the first call and shared from then on.
 
         Args:
-            name: ``bundled``, a folder, or a hub id (only that one needs the network, and only the first time).
+            name: ``bundled``, a folder, a hub id (which needs the network the first time), or the URL of an
+                OpenAI-compatible server, such as ``http://127.0.0.1:8000/v1#Qwen/Qwen2.5-0.5B-Instruct``.
             device: a torch device.
             precision: in which numbers it computes; by default what ``QWEN_ALLINONE_PRECISION`` says, else ``auto``:
                 the fastest that decides as fp32 does, which a large model proves on its first load.
@@ -84,8 +87,12 @@ class SharedQwen:
         Raises:
             ModelNotFoundError: there is no such model, or it is broken.
             InputError: there is no such device or precision.
-            CapabilityError: the device cannot compute in that precision.
+            CapabilityError: the device cannot compute in that precision, or a server was told which.
+            ServerError: the server cannot be reached.
+            MissingExtraError: the client for servers is not installed.
         """
+        if is_url(name):
+            return cls._remote(name, precision)
         wanted = precision or settings.precision()
         key = (loading.resolve(name), device, wanted)
         if key in _loaded:
@@ -101,6 +108,22 @@ class SharedQwen:
                 _loaded[key] = cls(
                     found.model, found.tokenizer, name=name, capabilities=found.capabilities, precision=verdict
                 )
+            return _loaded[key]
+
+    @classmethod
+    def _remote(cls, url: str, precision: Precision | None) -> "SharedQwen":
+        try:
+            from qwen_allinone.model.remote.qwen import RemoteQwen
+        except ImportError as error:
+            raise MissingExtraError(
+                "a model on a server needs the openai client; pip install 'qwen-allinone[remote]'"
+            ) from error
+        if precision is not None:
+            raise CapabilityError(f"the precision of {url} is the server's choice; leave it out")
+        with _loading:
+            key = (url, "", "")
+            if key not in _loaded:
+                _loaded[key] = RemoteQwen(url)
             return _loaded[key]
 
     @property
@@ -138,7 +161,7 @@ class SharedQwen:
         """Drop everything that was read and kept: needed only when the weights were changed in place."""
         with self._lock:
             self._cache.clear()
-            self._decider.forget()
+        self._decider.forget()
 
     def excerpt(self, text: str) -> Excerpt:
         """The text as decisions and replies read it: whole, or cut in its middle if the model declares a limit."""

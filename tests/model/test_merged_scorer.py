@@ -10,7 +10,7 @@ from tiny_qwen import MOOD, QUESTIONS, TEXT, fresh, laid_out
 
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.branches import Inquiry
-from qwen_allinone.model.decider import Manner
+from qwen_allinone.model.questions import render_question
 
 
 def test_decisions_of_many_threads_share_a_pass(any_qwen: SharedQwen) -> None:
@@ -30,9 +30,11 @@ def test_what_was_decided_together_is_not_read_again(qwen: SharedQwen) -> None:
     """The reading of each text is kept, and its reply goes on from there."""
     shared = fresh(qwen)
     inquiries = [
-        Inquiry(tuple(shared.chat.turns(shared._prompts.conversation(text, (), "zh"))), each.branches)
+        inquiry
         for text in TEXTS[:3]
-        for each in shared._decider._asked(text, {"mood": MOOD}, Manner(calibration=shared.calibration)).inquiries
+        for inquiry in shared._prompts.inquiries(
+            shared._prompts.conversation(text, (), "zh"), [render_question(MOOD, "zh")]
+        )
     ]
     together = shared._scorer.score_all(inquiries, keep=True)
     before = shared.cache_statistics.reused_tokens
@@ -102,4 +104,4 @@ def test_an_interrupted_decision_leaves_those_of_its_pass_to_their_own_threads(
         asked = asked_together(shared, pool, [(text, {"mood": MOOD}) for text in TEXTS[:3]])
         errors = [each.exception() for each in asked]
     assert [type(error) for error in errors if error is not None] == [KeyboardInterrupt]
-    assert not shared._decider._merged._waiting
+    assert not shared._decider._likelihoods._merged._waiting

@@ -1,0 +1,1 @@
+"""The same Qwen on an OpenAI-compatible server: for more users than one machine holds."""

@@ -1,0 +1,42 @@
+"""Where a remote model is: the URL of its server, and after ``#`` its name there."""
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from qwen_allinone.errors import InputError
+
+
+def is_url(name: str) -> bool:
+    """Whether the name of a model is that of a remote one."""
+    return name.startswith(("http://", "https://"))
+
+
+@dataclass(frozen=True)
+class Address:
+    """``http://127.0.0.1:8000/v1#Qwen/Qwen2.5-0.5B-Instruct``; the model may be left out where there is only one."""
+
+    url: str
+    """Up to where the paths of the API begin, mostly ``/v1``."""
+    model: str | None = None
+
+    @classmethod
+    def of(cls, name: str) -> "Address":
+        """Take a name apart.
+
+        Raises:
+            InputError: it is no URL, or holds a password, which would end up in logs.
+        """
+        url, _, model = name.partition("#")
+        try:
+            parts = urlsplit(url)
+            usable = is_url(url) and parts.hostname is not None and (parts.port is None or parts.port > 0)
+        except ValueError:  # such as a port of letters
+            usable = False
+        if not usable:
+            raise InputError(f"{url!r} is no URL of a server; give one such as http://127.0.0.1:8000/v1")
+        if parts.username is not None or parts.query:
+            raise InputError("the URL of a server holds a password or a query; give keys as QWEN_ALLINONE_API_KEY")
+        return cls(url.rstrip("/"), model or None)
+
+    def __str__(self) -> str:
+        return f"{self.url}#{self.model}" if self.model else self.url
