@@ -20,6 +20,11 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.batches
 	$(BIN)/python -m benchmarks.turns
 	$(BIN)/python -m benchmarks.concurrency
+	$(BIN)/python -m benchmarks.conversation
+	$(BIN)/python -m benchmarks.first_decision
+	$(BIN)/python -m benchmarks.memory
+	$(BIN)/python -m benchmarks.machine
+	$(BIN)/python -m benchmarks.plot
 
 bench-accuracy: .venv/installed-dev
 	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))

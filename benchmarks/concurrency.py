@@ -12,7 +12,7 @@ import torch
 import typer
 
 from benchmarks import interleaved
-from benchmarks.interleaved import Model, Rounds, Threads
+from benchmarks.interleaved import Model, Precision, Rounds, Threads
 from benchmarks.naive import REPLY_TOKENS
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Message, SharedQwen
@@ -34,7 +34,7 @@ def main(
     *,
     model: Model = "bundled",
     random: Random = None,
-    precision: Annotated[str, typer.Option(help="In which numbers it computes.")] = "auto",
+    precision: Precision = "auto",
     rounds: Rounds = 5,
     threads: Threads = 1,
     out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/concurrency.json"),

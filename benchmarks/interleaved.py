@@ -4,18 +4,46 @@ import json
 import platform
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import torch
 import typer
 
+from benchmarks.accuracy.figure import Target
+
 T = TypeVar("T")
 Model = Annotated[str, typer.Option(help="Name of the model.")]
+Precision = Annotated[str, typer.Option(help="In which numbers it computes.")]
 Rounds = Annotated[int, typer.Option(min=5, help="Passes over the inputs; medians are over these.")]
 Threads = Annotated[int, typer.Option(help="Threads for torch.")]
 """Options of the benchmarks of speed."""
+
+
+class Stopwatch:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def running(self, name: str) -> Iterator[None]:
+        """Measure what is done meanwhile."""
+        start = time.perf_counter()
+        yield
+        self._seconds[name].append(time.perf_counter() - start)
+
+    def reset(self) -> None:
+        """Forget what was measured."""
+        self._seconds.clear()
+
+    def medians(self) -> dict[str, float]:
+        """By name, in the order in which they were first measured."""
+        return {name: statistics.median(values) for name, values in self._seconds.items()}
 
 
 def medians(
@@ -29,39 +57,60 @@ def medians(
         rounds: besides a first one that does not count.
         before: called before each measurement.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    watch = Stopwatch()
     for number in range(rounds + 1):
+        if number == 1:
+            watch.reset()
         for each in inputs:
             for name, way in ways.items():
                 before()
-                start = time.perf_counter()
-                way(each)
-                if number:
-                    seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                with watch.running(name):
+                    way(each)
+    return watch.medians()
 
 
-def report(out: Path, seconds: Mapping[str, float], *, base: str, **told: Any) -> None:
+def report(
+    out: Path,
+    seconds: Mapping[str, float],
+    *,
+    base: str,
+    targets: Mapping[str, Target] | None = None,
+    **told: Any,
+) -> None:
     """Print and write the medians, and their ratios to one of them.
 
     Args:
         out: the result file.
         seconds: medians by way.
         base: the way that the others are compared with.
+        targets: what is aimed at for the ratios of some ways.
         **told: model, command and numbers.
     """
-    result = {
+    ratios = {name: round(value / seconds[base], 2) for name, value in seconds.items()}
+    record(
+        out,
         **told,
-        "conditions": {
-            "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
-        },
-        "median_ms": {name: round(value * 1000, 2) for name, value in seconds.items()},
-        f"ratio_to_{base.replace(' ', '_')}": {
-            name: round(value / seconds[base], 2) for name, value in seconds.items()
-        },
-    }
+        conditions=conditions(),
+        median_ms={name: round(value * 1000, 2) for name, value in seconds.items()},
+        **{f"ratio_to_{base.replace(' ', '_')}": ratios},
+        **judged(ratios, targets or {}),
+    )
+
+
+def conditions() -> dict[str, Any]:
+    """Of the process that measures."""
+    return {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def judged(figures: Mapping[str, float], targets: Mapping[str, Target]) -> dict[str, Any]:
+    """The targets, and whether each is met; nothing where there are none."""
+    found = {name: asdict(target) | {"met": target.met_by(figures[name])} for name, target in targets.items()}
+    return {"targets": found} if found else {}
+
+
+def record(out: Path, **result: Any) -> None:
+    """Print and write a result file."""
+    text = json.dumps(result, indent=2)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(result, indent=2))
+    out.write_text(text + "\n", encoding="utf-8")
+    print(text)

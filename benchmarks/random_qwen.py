@@ -15,7 +15,7 @@ import torch
 import typer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-_SHAPE = Qwen2Config(
+SHAPE = Qwen2Config(
     vocab_size=151_936,
     hidden_size=896,
     intermediate_size=4864,
@@ -26,6 +26,7 @@ _SHAPE = Qwen2Config(
     rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
     tie_word_embeddings=True,
 )
+"""Of Qwen2.5-0.5B."""
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt")
 
 Random = Annotated[
@@ -52,7 +53,7 @@ def measured(model: str, random: Path | None) -> Iterator[tuple[str, str, str]]:
 
 def _write(tokenizer: Path, folder: Path) -> None:
     torch.manual_seed(0)
-    Qwen2ForCausalLM(_SHAPE).bfloat16().save_pretrained(folder)
+    Qwen2ForCausalLM(SHAPE).bfloat16().save_pretrained(folder)
     for name in _TOKENIZER_FILES:
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
