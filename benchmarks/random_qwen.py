@@ -1,7 +1,7 @@
 """A model of the exact shape of Qwen2.5-0.5B with random weights: it costs what the real one costs, and says nothing.
 
 For machines that cannot download the real weights. Its decisions are toss-ups, so ``precision="auto"`` leaves it in
-fp32, and int8 has to be asked for.
+fp32, and int8 has to be asked for. ``python -m benchmarks.random_qwen TOKENIZER FOLDER`` writes one for other programs.
 """
 
 import shutil
@@ -47,13 +47,23 @@ def measured(model: str, random: Path | None) -> Iterator[tuple[str, str, str]]:
         yield model, model, f"--model {model}"
         return
     with tempfile.TemporaryDirectory() as folder:
-        _write(random, Path(folder))
+        write(random, Path(folder))
         yield folder, "0.5B shape, random weights", "--random TOKENIZER"
 
 
-def _write(tokenizer: Path, folder: Path) -> None:
+def write(tokenizer: Path, folder: Path) -> None:
+    """The model, always the same one, and its tokenizer.
+
+    Args:
+        tokenizer: folder of a Qwen2.5 tokenizer.
+        folder: where the model goes.
+    """
     torch.manual_seed(0)
     Qwen2ForCausalLM(SHAPE).bfloat16().save_pretrained(folder)
     for name in _TOKENIZER_FILES:
         if (tokenizer / name).is_file():
             shutil.copyfile(tokenizer / name, folder / name)
+
+
+if __name__ == "__main__":
+    typer.run(write)

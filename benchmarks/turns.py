@@ -21,7 +21,7 @@ from qwen_allinone.router.question import route_question
 from qwen_allinone.tools import IntentTool
 from qwen_allinone.tools.sentiment import mood_question
 
-_TEXT = (
+TEXT = (
     "I ordered the blue kettle two weeks ago and paid extra for delivery by Friday, because my parents were coming to "
     "stay and the old one leaks. On Friday nothing came, on Saturday the tracking page said that it had been "
     "delivered, and on Monday a neighbour found the box in the rain behind the bins. The kettle itself works, I will "
@@ -43,7 +43,7 @@ def main(
     torch.set_num_threads(threads)
     with measured(model, random) as (name, told, options):
         exact, rounded = SharedQwen.load(name, precision="fp32"), SharedQwen.load(name, precision="int8")
-        seconds = interleaved.medians(_ways(exact, rounded), [_TEXT], rounds=rounds, before=_forget(exact, rounded))
+        seconds = interleaved.medians(_ways(exact, rounded), [TEXT], rounds=rounds, before=_forget(exact, rounded))
     interleaved.report(
         out,
         seconds,
@@ -51,7 +51,7 @@ def main(
         model=told,
         command=f"python -m benchmarks.turns {options} --rounds {rounds} --threads {threads}",
         n=rounds,
-        text_tokens=len(exact.chat.encode(_TEXT)),
+        text_tokens=len(exact.chat.encode(TEXT)),
         reply_tokens=REPLY_TOKENS,
     )
 
