@@ -213,8 +213,8 @@ class _RowStates(Cache):
     def __init__(self) -> None:
         super().__init__(layers=[])
         self._layers: list[list[torch.Tensor]] = []
-        self._rows = 0
-        self._lengths = torch.zeros(0, dtype=torch.long)
+        self._rows = self._longest = 0
+        self._places: tuple[torch.Tensor, ...] = ()
 
     def add(self, states: KeyValues) -> None:
         """A row behind the others."""
@@ -240,8 +240,9 @@ class _RowStates(Cache):
 
     def at(self, lengths: torch.Tensor) -> "_RowStates":
         """The same, about to be given the states of one more token of every row. *Shape:* (rows,)."""
-        self._make_room(self._rows, int(lengths.max()) + 1)
-        self._lengths = lengths
+        self._longest = int(lengths.max())
+        self._make_room(self._rows, self._longest + 1)
+        self._places = torch.arange(self._rows, device=lengths.device), lengths
         return self
 
     def update(
@@ -249,15 +250,14 @@ class _RowStates(Cache):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write the states of each row's token behind its others. *Shape:* (rows, kv_heads, 1, head_dim) each."""
         keys, values = self._layers[layer_idx]
-        rows = torch.arange(self._rows, device=keys.device)
-        keys[rows, :, self._lengths] = key_states[:, :, 0]
-        values[rows, :, self._lengths] = value_states[:, :, 0]
-        longest = int(self._lengths.max()) + 1
-        return keys[: self._rows, :, :longest], values[: self._rows, :, :longest]
+        rows, lengths = self._places
+        keys[rows, :, lengths] = key_states[:, :, 0]
+        values[rows, :, lengths] = value_states[:, :, 0]
+        return keys[: self._rows, :, : self._longest + 1], values[: self._rows, :, : self._longest + 1]
 
     def get_seq_length(self, layer_idx: int = 0) -> int:  # noqa: ARG002
         """Of the longest row."""
-        return int(self._lengths.max()) if len(self._lengths) else 0
+        return self._longest
 
     def _make_room(self, rows: int, places: int) -> None:
         have_rows, _, have_places, _ = self._layers[0][0].shape

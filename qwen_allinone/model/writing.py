@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import TypedDict
 
+import torch
 from transformers import (
+    LogitsProcessor,
     LogitsProcessorList,
-    MinLengthLogitsProcessor,
     RepetitionPenaltyLogitsProcessor,
     TemperatureLogitsWarper,
     TopPLogitsWarper,
@@ -77,9 +78,22 @@ def processors(writing: Writing, stops: Sequence[int]) -> LogitsProcessorList:
     """What ``generate`` applies, in its order."""
     found = penalty(writing)
     if writing.min_new_tokens:
-        found.append(MinLengthLogitsProcessor(writing.min_new_tokens, list(stops)))
+        found.append(_NoEndYet(writing.min_new_tokens, stops))
     if writing.temperature:
         found.append(TemperatureLogitsWarper(writing.temperature))
         if writing.top_p < 1:
             found.append(TopPLogitsWarper(writing.top_p))
     return found
+
+
+class _NoEndYet(LogitsProcessor):
+    """As ``MinLengthLogitsProcessor``, which searches the whole vocabulary for the stops at every token."""
+
+    def __init__(self, tokens: int, stops: Sequence[int]) -> None:
+        self._tokens = tokens
+        self._stops = list(stops)
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        if input_ids.shape[1] >= self._tokens:
+            return scores
+        return scores.index_fill(1, torch.tensor(self._stops, device=scores.device), -inf)

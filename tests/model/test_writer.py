@@ -6,11 +6,12 @@ from functools import partial
 import pytest
 import torch
 from tiny_qwen import REPLIES, laid_out
-from transformers import GenerationConfig
+from transformers import GenerationConfig, MinLengthLogitsProcessor
 
 from qwen_allinone.errors import InputError, TextTooLongError
 from qwen_allinone.model import Message, SharedQwen, Writing
 from qwen_allinone.model.reply import _cut_at
+from qwen_allinone.model.writing import processors
 
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
@@ -271,3 +272,14 @@ def test_misspelt_options_are_errors(qwen):
         qwen.write(ZH, max_new_token=3)
     with pytest.raises(TypeError, match="top_k"):
         qwen.stream(ZH, top_k=3)
+
+
+def test_no_reply_ends_too_early_by_the_rule_of_generate(qwen):
+    """The scores are those that its processor gives, before and after the shortest length."""
+    ours = processors(Writing(min_new_tokens=3), qwen.chat.stop_ids)
+    theirs = MinLengthLogitsProcessor(3, list(qwen.chat.stop_ids))
+    for length in range(5):
+        written, scores = torch.zeros(1, length, dtype=torch.long), torch.randn(1, len(qwen.tokenizer))
+        kept = scores.clone()
+        assert torch.equal(ours(written, scores), theirs(written, scores))
+        assert torch.equal(scores, kept)
