@@ -24,6 +24,7 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.first_decision
 	$(BIN)/python -m benchmarks.memory
 	$(BIN)/python -m benchmarks.machine
+	$(BIN)/python -m benchmarks.decode
 	$(BIN)/python -m benchmarks.plot
 
 bench-accuracy: .venv/installed-dev
