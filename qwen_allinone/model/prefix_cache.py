@@ -29,8 +29,8 @@ class CacheStatistics:
 class PrefixCache:
     """Longest-match cache of states, bounded in bytes, least recently used out first.
 
-    Key-value states can be cut anywhere; those of a model with recurrent layers can only be gone on from as a whole. A
-    cache holds one kind or the other.
+    Key-value states can be cut anywhere, so of two readings of which one goes on from the other the longer is kept; those
+    of a model with recurrent layers can only be gone on from as a whole. A cache holds one kind or the other.
 
     Args:
         max_bytes: upper bound of the stored tensors' size; 0 stores nothing.
@@ -60,9 +60,9 @@ class PrefixCache:
             return CacheStatistics(self._hits, self._misses, self._reused, len(self._entries), self._bytes)
 
     def holds(self, ids: Sequence[int]) -> bool:
-        """Whether the states of exactly these ids are kept."""
+        """Whether the states of all of these ids are kept."""
         with self._lock:
-            return tuple(ids) in self._entries
+            return self._holds(tuple(ids))
 
     def longest(self, ids: Sequence[int]) -> tuple[int, KeyValues | None]:
         """The states of the longest stored beginning of the ids, and its length in tokens (0 and None: nothing)."""
@@ -96,11 +96,19 @@ class PrefixCache:
         key = tuple(ids)
         size = _size(states)
         with self._lock:
-            if size > self._max_bytes or key in self._entries:
+            if size > self._max_bytes or self._holds(key):
                 return
+            if isinstance(states, tuple):
+                for shorter in [stored for stored in self._entries if key[: len(stored)] == stored]:
+                    self._bytes -= _size(self._entries.pop(shorter))
             self._entries[key] = states
             self._bytes += size
             self._drop()
+
+    def _holds(self, ids: tuple[int, ...]) -> bool:
+        return ids in self._entries or any(
+            stored[: len(ids)] == ids for stored, states in self._entries.items() if isinstance(states, tuple)
+        )
 
     def _drop(self) -> None:
         while self._bytes > self._max_bytes:

@@ -6,7 +6,7 @@ passed as well; langchain-core 1.7 does not have them.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from string import ascii_uppercase
 from typing import Any, Literal, Protocol
 
@@ -86,8 +86,8 @@ class RenderedQuestion:
     """The instructions and the option lines."""
     options: Mapping[str, str]
     """Name of each option to the words that are scored for it, in the order in which they are listed."""
-    question: Question
-    """What is asked."""
+    question: Question = field(compare=False)
+    """What is asked; whoever made it, it is the same if it reads the same."""
 
     @property
     def descriptions(self) -> dict[str, Any]:

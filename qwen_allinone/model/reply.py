@@ -106,6 +106,7 @@ class Generation:
         writing: how it is written.
         prompt: token ids, up to where the reply begins.
         branch_point: how many leading tokens of the prompt are worth keeping in the prefix cache.
+        goes_on: whether the conversation goes on from the whole prompt, so that the reply is worth keeping too.
         limit: the most tokens of the reply.
     """
 
@@ -117,11 +118,12 @@ class Generation:
         *,
         prompt: tuple[int, ...],
         branch_point: int,
+        goes_on: bool,
         limit: int,
     ) -> None:
         self._begin, self._chat = begin, chat
         self.prompt, self.writing = prompt, writing
-        self.branch_point, self.limit = branch_point, limit
+        self.branch_point, self.goes_on, self.limit = branch_point, goes_on, limit
         self.processors = processors(writing, chat.stop_ids)
         """Applied to the logits of each next token, given the reply so far. *Shape:* (1, vocabulary)."""
         self.sampled = writing.temperature > 0

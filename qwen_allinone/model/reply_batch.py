@@ -197,6 +197,10 @@ class ReplyBatch:
         if last is not row:
             self._rows[place] = last
         try:
+            if error is None and row.generation.goes_on:
+                self._scorer.keep(
+                    [*row.generation.prompt, *row.written][: row.length], self._states.of(place, row.length)
+                )
             self._states.drop(place)
         finally:
             row.generation.finish(error)
@@ -228,6 +232,13 @@ class _RowStates(Cache):
                 tensor[self._rows, :, : own.shape[2]] = own[0]
                 tensor[self._rows, :, own.shape[2] :] = 0  # what is hidden still counts if it is no number
         self._rows += 1
+
+    def of(self, row: int, length: int) -> KeyValues:
+        """Copies of the states of the first so many tokens of a row."""
+        return tuple(
+            (keys[row : row + 1, :, :length].clone(), values[row : row + 1, :, :length].clone())
+            for keys, values in self._layers
+        )
 
     def drop(self, row: int) -> None:
         """The last row takes the place of the one that goes; with the last of them, the memory goes too."""

@@ -59,6 +59,10 @@ class Scorer:
         """Whether all of a prefix was read before, and kept."""
         return self._cache.holds(prefix)
 
+    def keep(self, ids: Sequence[int], states: KeyValues) -> None:
+        """Keep what was read or written elsewhere."""
+        self._cache.store(ids, states)
+
     def read(self, prefix: Sequence[int]) -> KeyValues:
         """States of a prefix, from the cache as far as it was read before.
 

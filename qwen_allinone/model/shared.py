@@ -276,9 +276,10 @@ class SharedQwen:
         self, messages: Sequence[Message], *, notes: str = "", thinking: bool = False, **options: Unpack[WritingOptions]
     ) -> ReplyStream:
         """Begin a reply to a conversation that is laid out already; ``notes`` go behind the branch point."""
-        if notes and self.capabilities.layout == "instruction_first":
-            messages, notes = with_system(messages, notes), ""
+        opening, writing = self.chat.opening(thinking=thinking), Writing(**options)
+        if notes and self.capabilities.layout == "instruction_first":  # nothing of it comes again
+            return self._writer.stream([*self.chat.turns(with_system(messages, notes)), *opening], writing)
         prefix = self.chat.turns(messages)
         branch = self.chat.turn(Message("system", notes)) if notes else []
-        prompt = [*prefix, *branch, *self.chat.opening(thinking=thinking)]
-        return self._writer.stream(prompt, Writing(**options), branch_point=len(prefix))
+        prompt = [*prefix, *branch, *opening]
+        return self._writer.stream(prompt, writing, branch_point=len(prefix), goes_on=not notes)

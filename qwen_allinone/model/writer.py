@@ -34,13 +34,16 @@ class Writer:
         self._places = BoundedSemaphore(MOST_WAITING)
         self._batch = ReplyBatch(pipeline.model, scorer, chat.stop_ids, lock) if scorer.packs else None
 
-    def stream(self, prompt: Sequence[int], writing: Writing, *, branch_point: int = 0) -> ReplyStream:
+    def stream(
+        self, prompt: Sequence[int], writing: Writing, *, branch_point: int = 0, goes_on: bool = False
+    ) -> ReplyStream:
         """Begin a reply.
 
         Args:
             prompt: token ids, up to where the reply begins.
             writing: how to write.
             branch_point: how many leading tokens of the prompt are worth keeping in the prefix cache.
+            goes_on: whether the conversation goes on from the whole prompt, so that the reply is worth keeping too.
 
         Raises:
             TextTooLongError: the prompt leaves no room for a reply.
@@ -52,7 +55,13 @@ class Writer:
             )
         limit = min(room, writing.max_new_tokens)
         generation = Generation(
-            self._begin, self._chat, writing, prompt=tuple(prompt), branch_point=branch_point, limit=limit
+            self._begin,
+            self._chat,
+            writing,
+            prompt=tuple(prompt),
+            branch_point=branch_point,
+            goes_on=goes_on,
+            limit=limit,
         )
         return ReplyStream(generation)
 

@@ -124,3 +124,18 @@ def test_greedy_replies_with_and_without_cache_are_equal(any_qwen):
         )
     assert cold.cache_statistics.reused_tokens == 0
     assert warm.cache_statistics.reused_tokens > 0
+
+
+def test_a_longer_reading_takes_the_place_of_those_it_goes_on_from():
+    """A conversation is kept once, not once per turn; what is cut from it is what was there."""
+    cache = PrefixCache()
+    cache.store([9, 9], states(2))
+    cache.store([1, 2], states(2))
+    cache.store([1, 2, 3], states(3))
+    cache.store([1, 2, 3, 4, 5], states(5))
+    assert (cache.statistics.entries, cache.statistics.bytes) == (2, bytes_of(7))
+    cache.store([1, 2, 3], states(3))
+    assert cache.statistics.entries == 2
+    assert cache.holds([1, 2, 3]) and cache.holds([9]) and not cache.holds([1, 3])
+    length, found = cache.longest([1, 2, 7])
+    assert (length, found[0][0].shape[2]) == (2, 2)

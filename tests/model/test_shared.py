@@ -196,6 +196,32 @@ def test_the_next_turn_reads_the_last_reply_and_the_new_text_only(any_qwen):
     assert shared.cache_statistics.reused_tokens - before >= len(shared.chat.turns(laid_out(TEXT)))
 
 
+def test_the_next_turn_reads_its_own_text_only(any_qwen):
+    """The reply was computed when it was written; reading on from it gives what reading everything anew gives."""
+    shared, cold = fresh(any_qwen), fresh(any_qwen, cache=PrefixCache(0))
+    reply = shared.write(TEXT, min_new_tokens=12, max_new_tokens=12)
+    history = [Message("user", TEXT), Message("assistant", reply.text)]
+    before = shared.cache_statistics.reused_tokens
+    shared.write("好的", history=history, max_new_tokens=1)
+    assert shared.cache_statistics.reused_tokens - before > reply.prompt_tokens
+    assert shared.write("好的", history=history, max_new_tokens=8) == cold.write(
+        "好的", history=history, max_new_tokens=8
+    )
+    decided, expected = (each.decide("好的", QUESTIONS, history=history)["mood"] for each in (shared, cold))
+    assert close(decided.probabilities, expected.probabilities)
+
+
+@pytest.mark.parametrize("layout", ["text_first", "instruction_first"])
+def test_notes_are_not_kept(any_qwen, layout):
+    """A memory that was forgotten does not live on among what was read."""
+    shared = fresh(any_qwen, capabilities=Capabilities(layout=layout))
+    note = "记得：用户叫小明。"
+    shared.write(TEXT, notes=note, max_new_tokens=4)
+    words = shared.chat.encode(note)
+    for ids in shared._cache._entries:
+        assert not any(list(ids[start : start + len(words)]) == words for start in range(len(ids)))
+
+
 def test_the_persona_is_read_once(any_qwen):
     """Two different texts share the persona."""
     shared = fresh(any_qwen)

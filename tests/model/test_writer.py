@@ -10,7 +10,7 @@ from transformers import GenerationConfig, MinLengthLogitsProcessor
 
 from qwen_allinone.errors import InputError, TextTooLongError
 from qwen_allinone.model import Message, SharedQwen, Writing
-from qwen_allinone.model.reply import _cut_at
+from qwen_allinone.model.reply import cut_at
 from qwen_allinone.model.writing import processors
 
 ZH, EN = REPLIES
@@ -60,7 +60,7 @@ def test_a_stop_text_is_found_wherever_the_pieces_are_split(seed):
         cuts = sorted(chance.sample(range(1, 12), k=chance.randint(0, 8)))
         pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, 12], strict=True)]
         stopped = []
-        passed = list(_cut_at([stop], iter(pieces), partial(stopped.append, True)))
+        passed = list(cut_at([stop], iter(pieces), partial(stopped.append, True)))
         assert "".join(passed) == text.partition(stop)[0]
         assert bool(stopped) == (stop in text)
         assert all(passed)
