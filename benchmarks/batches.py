@@ -7,7 +7,6 @@ naive program, in fp32. Interleaved in one run on the same weights; medians and 
 
 from collections.abc import Callable, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -15,7 +14,7 @@ import typer
 
 from benchmarks import interleaved
 from benchmarks.accuracy.figure import Target
-from benchmarks.interleaved import Model, Precision, Rounds, Threads
+from benchmarks.interleaved import Model, Out, Precision, Rounds, Threads, result_file
 from benchmarks.naive import ANSWER_TOKENS, BATCH, NaiveBatches, NaiveQwen
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.eval import LabelledSet
@@ -35,7 +34,7 @@ def main(
     rounds: Rounds = 5,
     texts: Annotated[int, typer.Option(min=1, help="How many texts.")] = 1000,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/batches.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -46,7 +45,7 @@ def main(
         exact = SharedQwen.load(name, precision="fp32")
         seconds = interleaved.medians(_ways(qwen, exact), [asked], rounds=rounds, before=qwen.forget)
     interleaved.report(
-        out,
+        out or result_file("batches", random),
         seconds,
         base="together",
         targets=_TARGETS,

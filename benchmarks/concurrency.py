@@ -5,14 +5,13 @@ Interleaved in one run on the same weights; medians and ratios go to ``benchmark
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
 
 from benchmarks import interleaved
-from benchmarks.interleaved import Model, Precision, Rounds, Threads
+from benchmarks.accuracy.figure import Target
+from benchmarks.interleaved import Model, Out, Precision, Rounds, Threads, result_file
 from benchmarks.naive import REPLY_TOKENS
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Message, SharedQwen
@@ -37,7 +36,7 @@ def main(
     precision: Precision = "auto",
     rounds: Rounds = 5,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/concurrency.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -50,9 +49,10 @@ def main(
         }
         seconds = interleaved.medians(ways, [_TEXTS], rounds=rounds, before=qwen.forget)
     interleaved.report(
-        out,
+        out or result_file("concurrency", random),
         seconds,
         base="together",
+        targets={"one after the other": Target(3)},
         model=told,
         precision=qwen.precision.precision,
         command=f"python -m benchmarks.concurrency {options} --precision {precision} --rounds {rounds} "

@@ -6,15 +6,13 @@ token; then a reply of the usual length is written, with which the conversation 
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
 
 from benchmarks import interleaved
 from benchmarks.accuracy.figure import Target
-from benchmarks.interleaved import Model, Precision, Rounds, Stopwatch, Threads
+from benchmarks.interleaved import Model, Out, Precision, Rounds, Stopwatch, Threads, result_file
 from benchmarks.naive import REPLY_TOKENS
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Message, SharedQwen
@@ -41,7 +39,7 @@ def main(
     precision: Precision = "auto",
     rounds: Rounds = 5,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/conversation.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -50,7 +48,7 @@ def main(
         read, seconds = measure(qwen, _TEXTS, rounds=rounds, reply_tokens=REPLY_TOKENS)
     last = len(_TEXTS)
     interleaved.report(
-        out,
+        out or result_file("conversation", random),
         {name: seconds[name] for name in ("turn 1", f"turn {last}", f"turn {last}, nothing kept")},
         base="turn 1",
         targets=_TARGETS,

@@ -4,14 +4,12 @@ Interleaved in one run on the same weights; medians and ratios go to ``benchmark
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
 
 from benchmarks import interleaved
-from benchmarks.interleaved import Model, Rounds, Threads
+from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
 from qwen_allinone.model.questions import Question, render_question
@@ -32,7 +30,7 @@ def main(
     model: Model = "bundled",
     rounds: Rounds = 7,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/decisions.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -44,7 +42,7 @@ def main(
     }
     seconds = interleaved.medians(ways, _TEXTS, rounds=rounds, before=qwen.forget)
     interleaved.report(
-        out,
+        out or result_file("decisions"),
         seconds,
         base="packed",
         model=model,

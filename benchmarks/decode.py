@@ -1,9 +1,10 @@
 """What a token of a reply costs: ours in fp32 and int8, and other engines with weights of the same shape.
 
-Interleaved in one run; medians, ratios and the time of a token go to ``benchmarks/results/decode.json``.
+A token costs what a reply takes beyond its prompt. Interleaved in one run; medians and ratios go to
+``benchmarks/results/decode.json``.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
@@ -13,12 +14,14 @@ import torch
 import typer
 
 from benchmarks import interleaved
-from benchmarks.interleaved import Model, Rounds, Threads
+from benchmarks.accuracy.figure import Target
+from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 from benchmarks.naive import REPLY_TOKENS
 from benchmarks.random_qwen import Random, measured
 from benchmarks.turns import TEXT
 from qwen_allinone.model import SharedQwen
 
+_LLAMA = "llama.cpp"
 Writes = Callable[[int], object]
 """Reads the prompt and writes so many tokens."""
 
@@ -31,7 +34,7 @@ def main(
     openvino: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="For OpenVINO, an .xml.")] = None,
     rounds: Rounds = 5,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/decode.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -40,31 +43,30 @@ def main(
     ids = _prompt(exact)
     engines = {"fp32": _ours(exact), "int8": _ours(rounded)}
     if gguf and _installed("llama_cpp"):
-        engines[f"llama.cpp, {gguf.name}"] = _llama(gguf, ids, threads)
+        engines[f"{_LLAMA}, {gguf.name}"] = _llama(gguf, ids, threads)
         options += f" --gguf {gguf.name}"
     if openvino and _installed("openvino"):
         engines[f"OpenVINO, {openvino.parent.name}"] = _openvino(openvino, ids, threads)
         options += f" --openvino {openvino.parent.name}/{openvino.name}"
     seconds = interleaved.medians(_ways(engines), [REPLY_TOKENS], rounds=rounds, before=lambda: _forget(exact, rounded))
+    tokens = {name: per_token(seconds, name) for name in engines}
     interleaved.report(
-        out,
-        seconds,
-        base="prompt and reply, int8",
+        out or result_file("decode", random),
+        tokens,
+        base="int8",
+        targets={name: Target(1) for name in tokens if name.startswith(_LLAMA)},
         model=told,
         command=f"python -m benchmarks.decode {options} --rounds {rounds} --threads {threads}",
         n=rounds,
         prompt_tokens=len(ids),
         reply_tokens=REPLY_TOKENS,
-        ms_per_token=ms_per_token(seconds, engines),
+        all_ms={name: round(value * 1000, 2) for name, value in seconds.items()},
     )
 
 
-def ms_per_token(seconds: Mapping[str, float], engines: Iterable[str]) -> dict[str, float]:
-    """What every token after the first one costs, by engine."""
-    return {
-        name: round((seconds[f"prompt and reply, {name}"] - seconds[f"prompt, {name}"]) * 1000 / (REPLY_TOKENS - 1), 2)
-        for name in engines
-    }
+def per_token(seconds: Mapping[str, float], engine: str) -> float:
+    """Seconds that every token after the first one takes."""
+    return (seconds[f"prompt and reply, {engine}"] - seconds[f"prompt, {engine}"]) / (REPLY_TOKENS - 1)
 
 
 def _ways(engines: Mapping[str, Writes]) -> dict[str, Callable[[int], object]]:

@@ -4,8 +4,6 @@ Interleaved in fresh processes; medians and ratios go to ``benchmarks/results/fi
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
@@ -13,7 +11,7 @@ import typer
 from benchmarks import interleaved
 from benchmarks.accuracy.figure import Target
 from benchmarks.fresh_process import output_of
-from benchmarks.interleaved import Model, Rounds, Threads
+from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 
 _TEXT = "The room was small, but spotless and very quiet."
 _IMPORTS = "import torch; from transformers import Qwen2ForCausalLM, AutoTokenizer, pipeline"
@@ -44,14 +42,14 @@ def main(
     model: Model = "bundled",
     rounds: Rounds = 7,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/first_decision.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
     ways = {name: _started(program, threads) for name, program in programs(model).items()}
     seconds = interleaved.medians(ways, [_TEXT], rounds=rounds, before=lambda: None)
     interleaved.report(
-        out,
+        out or result_file("first_decision"),
         seconds,
         base="imports alone",
         targets=_TARGETS,

@@ -21,7 +21,16 @@ Model = Annotated[str, typer.Option(help="Name of the model.")]
 Precision = Annotated[str, typer.Option(help="In which numbers it computes.")]
 Rounds = Annotated[int, typer.Option(min=5, help="Passes over the inputs; medians are over these.")]
 Threads = Annotated[int, typer.Option(help="Threads for torch.")]
+Out = Annotated[
+    Path | None, typer.Option(help="Result file; by default NAME.json in benchmarks/results, or its folder 0.5B.")
+]
 """Options of the benchmarks of speed."""
+RESULTS = Path("benchmarks/results")
+
+
+def result_file(name: str, random: Path | None = None) -> Path:
+    """Where a benchmark's result goes, unless the caller says otherwise; those of the 0.5B shape have a folder."""
+    return (RESULTS / "0.5B" if random else RESULTS) / f"{name}.json"
 
 
 class Stopwatch:
@@ -74,26 +83,30 @@ def report(
     seconds: Mapping[str, float],
     *,
     base: str,
+    compared: Mapping[str, tuple[str, str]] | None = None,
     targets: Mapping[str, Target] | None = None,
     **told: Any,
 ) -> None:
-    """Print and write the medians, and their ratios to one of them.
+    """Print and write the medians, their ratios to one of them, and those of other pairs.
 
     Args:
         out: the result file.
         seconds: medians by way.
         base: the way that the others are compared with.
-        targets: what is aimed at for the ratios of some ways.
+        compared: by name, two ways; how many times as long the first takes as the second is told too.
+        targets: what is aimed at for some of the ratios, of either kind.
         **told: model, command and numbers.
     """
     ratios = {name: round(value / seconds[base], 2) for name, value in seconds.items()}
+    pairs = {name: round(seconds[one] / seconds[other], 2) for name, (one, other) in (compared or {}).items()}
     record(
         out,
         **told,
         conditions=conditions(),
         median_ms={name: round(value * 1000, 2) for name, value in seconds.items()},
         **{f"ratio_to_{base.replace(' ', '_')}": ratios},
-        **judged(ratios, targets or {}),
+        **({"compared": pairs} if pairs else {}),
+        **judged(ratios | pairs, targets or {}),
     )
 
 

@@ -7,7 +7,6 @@ memory bounds it. From these come the least milliseconds that a token of the 0.5
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -16,7 +15,7 @@ from torch import nn
 from transformers import Qwen2ForCausalLM
 
 from benchmarks import interleaved
-from benchmarks.interleaved import Rounds, Threads
+from benchmarks.interleaved import Out, Rounds, Threads, result_file
 from benchmarks.random_qwen import SHAPE
 from qwen_allinone.model.int8 import Int8Linear, available
 
@@ -32,7 +31,7 @@ def main(
     tokens: Annotated[int, typer.Option(min=1, help="That are read at once.")] = 256,
     megabytes: Annotated[int, typer.Option(min=1, help="That are read and copied.")] = 512,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/machine.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -44,7 +43,7 @@ def main(
     done = {f"read tokens, {numbers}": 2 * tokens * _LAYERS * _WIDTH * _HEIGHT for numbers in kinds}
     per_second = {name: amount / seconds[name] / 1e9 for name, amount in (moved | done).items()}
     interleaved.record(
-        out,
+        out or result_file("machine"),
         command=f"python -m benchmarks.machine --rounds {rounds} --tokens {tokens} --megabytes {megabytes} "
         f"--threads {threads}",
         n=rounds,

@@ -6,7 +6,6 @@ later one reads them from where they are kept. Results go to ``benchmarks/result
 
 import json
 import tempfile
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -15,7 +14,7 @@ import typer
 from benchmarks import interleaved, resident
 from benchmarks.accuracy.figure import Target
 from benchmarks.fresh_process import output_of
-from benchmarks.interleaved import Model, Threads
+from benchmarks.interleaved import Model, Out, Threads, result_file
 from benchmarks.random_qwen import Random, measured
 
 _STARTS = {"fp32": "fp32", "int8, first start": "int8", "int8": "int8"}
@@ -30,7 +29,7 @@ def main(
     turns: Annotated[int, typer.Option(min=1, help="Turns of the conversation.")] = 10,
     tokens: Annotated[int, typer.Option(help="Of the conversation at its end, as far as the window reaches.")] = 2000,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/memory.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file; on Linux, which alone tells a process what it takes."""
     if not resident.STATUS.exists():
@@ -44,7 +43,7 @@ def main(
             for start, precision in _STARTS.items()
         }
     interleaved.record(
-        out,
+        out or result_file("memory", random),
         model=told,
         command=f"python -m benchmarks.memory {options} {' '.join(given)} --threads {threads}",
         n=1,

@@ -1,6 +1,7 @@
 """The results of the benchmarks of speed as a picture: how many times as long each way takes, and what is aimed at.
 
-Every file in ``benchmarks/results`` that holds ratios or megabytes is drawn into ``benchmarks/results/speed.png``.
+Every file in ``benchmarks/results`` and its folders that holds ratios or megabytes is drawn into one picture,
+``benchmarks/results/speed.png``.
 """
 
 import json
@@ -54,7 +55,7 @@ def main(
     out: Annotated[Path, typer.Option(help="The picture.")] = Path("benchmarks/results/speed.png"),
 ) -> None:
     """Draw the picture."""
-    panels = [panel for path in sorted(results.glob("*.json")) if (panel := panel_of(path)) is not None]
+    panels = [panel for path in sorted(results.rglob("*.json")) if (panel := panel_of(path)) is not None]
     if not panels:
         raise typer.BadParameter(f"nothing in {results} holds ratios or megabytes", param_hint="--results")
     draw(sorted(panels, key=lambda panel: not panel.ratios), out)
@@ -69,6 +70,9 @@ def panel_of(path: Path) -> Panel | None:
         aims = {start: {**target, "bound": target["bound"] / 1000} for start, target in targets.items()}
         taken = [Bar(start, each["resident"] / 1000, aims.get(start)) for start, each in result["megabytes"].items()]
         return Panel(f"{about}: resident gigabytes", taken, ratios=False)
+    if "compared" in result:
+        pairs = [Bar(name, ratio, targets.get(name)) for name, ratio in result["compared"].items()]
+        return Panel(f"{about}: times as long", pairs, ratios=True)
     for key in result:
         if key.startswith(_RATIO):
             base = next(way for way in result[key] if way.replace(" ", "_") == key.removeprefix(_RATIO))

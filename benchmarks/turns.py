@@ -4,14 +4,13 @@ Interleaved in one run; medians and ratios go to ``benchmarks/results/turns.json
 """
 
 from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
 
 import torch
 import typer
 
 from benchmarks import interleaved
-from benchmarks.interleaved import Model, Rounds, Threads
+from benchmarks.accuracy.figure import Target
+from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 from benchmarks.naive import REPLY_TOKENS, NaivePipeline, NaiveQwen
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Calibration, Question, SharedQwen
@@ -29,6 +28,21 @@ TEXT = (
     "fee. I do not want another voucher, I would simply like to have that money back, and to know that it will not "
     "happen again."
 )
+_COMPARED = {
+    "naive turn over turn, fp32": ("naive turn, fp32", "turn, fp32"),
+    "naive turn over turn, int8": ("naive turn, fp32", "turn, int8"),
+    "naive route and mood over ours, fp32": ("naive route and mood, fp32", "route and mood, fp32"),
+    "naive route and mood over ours, int8": ("naive route and mood, fp32", "route and mood, int8"),
+    "turn over its reply alone, fp32": ("turn, fp32", "reply alone, fp32"),
+    "turn over its reply alone, int8": ("turn, int8", "reply alone, int8"),
+}
+_TARGETS = {
+    "naive turn over turn, fp32": Target(1.4),
+    "naive turn over turn, int8": Target(4),
+    "naive route and mood over ours, int8": Target(8),
+    "turn over its reply alone, fp32": Target(1.03, "at most"),
+    "turn over its reply alone, int8": Target(1.07, "at most"),
+}
 
 
 def main(
@@ -37,7 +51,7 @@ def main(
     random: Random = None,
     rounds: Rounds = 5,
     threads: Threads = 1,
-    out: Annotated[Path, typer.Option(help="Result file.")] = Path("benchmarks/results/turns.json"),
+    out: Out = None,
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
@@ -45,9 +59,11 @@ def main(
         exact, rounded = SharedQwen.load(name, precision="fp32"), SharedQwen.load(name, precision="int8")
         seconds = interleaved.medians(_ways(exact, rounded), [TEXT], rounds=rounds, before=_forget(exact, rounded))
     interleaved.report(
-        out,
+        out or result_file("turns", random),
         seconds,
         base="turn, int8",
+        compared=_COMPARED,
+        targets=_TARGETS,
         model=told,
         command=f"python -m benchmarks.turns {options} --rounds {rounds} --threads {threads}",
         n=rounds,

@@ -29,8 +29,8 @@ class CacheStatistics:
 class PrefixCache:
     """Longest-match cache of states, bounded in bytes, least recently used out first.
 
-    Key-value states can be cut anywhere, so of two readings of which one goes on from the other the longer is kept; those
-    of a model with recurrent layers can only be gone on from as a whole. A cache holds one kind or the other.
+    Key-value states can be cut anywhere, so a reading that goes on from another takes its place; those of a model with
+    recurrent layers can only be gone on from as a whole. A cache holds one kind or the other.
 
     Args:
         max_bytes: upper bound of the stored tensors' size; 0 stores nothing.
