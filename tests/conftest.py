@@ -5,10 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_qwen import ARCHITECTURES, PLAIN_ADDED_TOKENS, SENTENCES, SHAPE, SPECIAL_TOKENS, lessons
+from tiny_qwen import ARCHITECTURES, HYBRID, PLAIN_ADDED_TOKENS, SENTENCES, SHAPE, SPECIAL_TOKENS, lessons
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
-from transformers import PreTrainedModel, PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM, Qwen2Tokenizer
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen2Tokenizer,
+    Qwen3_5ForCausalLM,
+    Qwen3_5TextConfig,
+)
 
 from qwen_allinone.model import SharedQwen
 
@@ -59,6 +67,13 @@ def any_qwen(request, models: dict[str, PreTrainedModel], tokenizer: PreTrainedT
 def qwen(models: dict[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase) -> SharedQwen:
     """A random Qwen2."""
     return SharedQwen(models["qwen2"], tokenizer)
+
+
+@pytest.fixture
+def hybrid(tokenizer) -> SharedQwen:
+    """A random Qwen3.5: every other layer remembers a summary of what it read, and nothing that could be cut."""
+    torch.manual_seed(22)
+    return SharedQwen(Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer)
 
 
 @pytest.fixture(scope="session")

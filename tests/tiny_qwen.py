@@ -51,6 +51,18 @@ ARCHITECTURES: dict[str, Callable[[int], PreTrainedModel]] = {
     ),
 }
 
+HYBRID = {
+    **SHAPE,
+    "num_hidden_layers": 4,
+    "layer_types": ["linear_attention", "full_attention"] * 2,
+    "head_dim": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 16,
+    "linear_value_head_dim": 16,
+    "initializer_range": 0.25,
+}
+
 REPLIES = {
     "今天的实验终于成功了！": "太好了🎉，恭喜你们👩‍🔬！",
     "What is the weather like?": "It is sunny today. Take a hat.",

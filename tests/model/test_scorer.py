@@ -1,7 +1,7 @@
 import pytest
 import torch
 from tiny_qwen import ENGLISH, QUESTIONS, SHAPE, close, laid_out, likelihood
-from transformers import Qwen2Config, Qwen2ForCausalLM, Qwen3_5ForCausalLM, Qwen3_5TextConfig
+from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from qwen_allinone.errors import ModelBusyError
 from qwen_allinone.model import Message, SharedQwen
@@ -18,17 +18,6 @@ OPTION_SETS = [
     tuple("0123456789"),
     ("<|im_end|>", "<think>", "🎉"),
 ]
-HYBRID = {
-    **SHAPE,
-    "num_hidden_layers": 4,
-    "layer_types": ["linear_attention", "full_attention"] * 2,
-    "head_dim": 16,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 16,
-    "linear_value_head_dim": 16,
-    "initializer_range": 0.25,
-}
 
 
 def branches_of(qwen: SharedQwen, sets=OPTION_SETS) -> list[Branch]:
@@ -134,13 +123,6 @@ def test_eager_attention_gives_the_same_scores(qwen):
     model.load_state_dict(qwen.model.state_dict())
     prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen)
     assert_equal(Scorer(model, PrefixCache()).score(prefix, branches), brute_force(qwen.model, prefix, branches))
-
-
-@pytest.fixture
-def hybrid(tokenizer) -> SharedQwen:
-    """A random Qwen3.5: every other layer remembers a summary of what it read, and nothing that could be cut."""
-    torch.manual_seed(22)
-    return SharedQwen(Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer)
 
 
 def test_hybrid_architectures_are_not_packed_and_score_alike(hybrid):
