@@ -90,14 +90,18 @@ class RenderedQuestion:
     """What is asked; whoever made it, it is the same if it reads the same."""
 
     @property
-    def descriptions(self) -> dict[str, Any]:
-        """Name of each option to its description, or None, in the order in which they are listed."""
+    def descriptions(self) -> dict[str, str | None]:
+        """Name of each option to its description, if it has one, in the order in which they are listed."""
         criteria = self.question.criteria
         if self.question.type == "choice":
-            return {label: criteria[label] for label in self.options}
-        if self.question.type == "score":
-            return dict(zip(self.options, criteria, strict=True))
-        return {"yes": criteria and criteria.true, "no": criteria and criteria.false}
+            values = [criteria[label] for label in self.options]
+        elif self.question.type == "score":
+            values = criteria
+        else:
+            values = [criteria and criteria.true, criteria and criteria.false]
+        return {
+            name: None if value is None else as_text(value) for name, value in zip(self.options, values, strict=True)
+        }
 
 
 def render_question(question: Question, language: Language, *, order: Sequence[int] | None = None) -> RenderedQuestion:
