@@ -8,7 +8,7 @@ demo: .venv/installed
 	$(BIN)/qwen-allinone demo
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .
