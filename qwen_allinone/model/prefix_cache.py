@@ -41,6 +41,8 @@ class PrefixCache:
         self._entries: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._bytes = self._hits = self._misses = self._reused = 0
         self._lock = Lock()
+        self.cleared = 0
+        """How often everything was forgotten: what was begun before must not be kept after."""
 
     @property
     def max_bytes(self) -> int:
@@ -120,6 +122,7 @@ class PrefixCache:
         with self._lock:
             self._entries.clear()
             self._bytes = 0
+            self.cleared += 1
 
 
 def as_dynamic_cache(states: KeyValues | None) -> "DynamicCache":

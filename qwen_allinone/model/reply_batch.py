@@ -7,6 +7,7 @@ batching of transformers reads every prompt itself; here a reply goes on from wh
 
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import Cache
 
-from qwen_allinone.errors import ModelBusyError
+from qwen_allinone.errors import ModelBusyError, ModelMemoryError
 from qwen_allinone.model.fair_lock import FairLock
 from qwen_allinone.model.memory_errors import memory_explained
 from qwen_allinone.model.prefix_cache import KeyValues, as_dynamic_cache, states_of
@@ -40,6 +41,8 @@ class _Row:
     generation: Generation
     length: int
     """Tokens whose states are known."""
+    forgotten: int
+    """How often the scorer had forgotten everything when the prompt was read."""
     written: list[int] = field(default_factory=list)
 
 
@@ -124,7 +127,7 @@ class ReplyBatch:
         except BaseException as error:
             generation.finish(error)
             return
-        row = _Row(generation, len(generation.prompt))
+        row = _Row(generation, len(generation.prompt), self._scorer.forgotten)
         self._rows.append(row)
         self._choose(row, logits)
 
@@ -197,13 +200,18 @@ class ReplyBatch:
         if last is not row:
             self._rows[place] = last
         try:
-            if error is None and row.generation.goes_on:
-                self._scorer.keep(
-                    [*row.generation.prompt, *row.written][: row.length], self._states.of(place, row.length)
-                )
+            if error is None and row.generation.goes_on and row.forgotten == self._scorer.forgotten:
+                self._keep(row, place)
             self._states.drop(place)
         finally:
             row.generation.finish(error)
+
+    def _keep(self, row: _Row, place: int) -> None:
+        """Keep what was read and written, where there is room for it; the reply is whole without that."""
+        if not self._scorer.has_room(self._states.size(row.length)):
+            return
+        with suppress(ModelMemoryError), memory_explained(row.length):
+            self._scorer.keep([*row.generation.prompt, *row.written][: row.length], self._states.of(place, row.length))
 
 
 def too_many_wait() -> ModelBusyError:
@@ -232,6 +240,11 @@ class _RowStates(Cache):
                 tensor[self._rows, :, : own.shape[2]] = own[0]
                 tensor[self._rows, :, own.shape[2] :] = 0  # what is hidden still counts if it is no number
         self._rows += 1
+
+    def size(self, length: int) -> int:
+        """Bytes of the states of so many tokens of a row."""
+        tensors = (tensor for layer in self._layers for tensor in layer)
+        return sum(each.shape[1] * each.shape[3] * each.element_size() * length for each in tensors)
 
     def of(self, row: int, length: int) -> KeyValues:
         """Copies of the states of the first so many tokens of a row."""

@@ -59,6 +59,15 @@ class Scorer:
         """Whether all of a prefix was read before, and kept."""
         return self._cache.holds(prefix)
 
+    @property
+    def forgotten(self) -> int:
+        """How often everything that was kept was forgotten."""
+        return self._cache.cleared
+
+    def has_room(self, size: int) -> bool:
+        """Whether states of so many bytes would be kept."""
+        return size <= self._cache.max_bytes
+
     def keep(self, ids: Sequence[int], states: KeyValues) -> None:
         """Keep what was read or written elsewhere."""
         self._cache.store(ids, states)

@@ -193,3 +193,40 @@ def test_replies_that_would_need_too_much_memory_together_wait(
         written = list(pool.map(lambda _: shared.write(TEXT, max_new_tokens=150, min_new_tokens=150), range(3)))
     assert max(rows) == 1
     assert len(set(written)) == 1
+
+
+def test_a_reply_that_was_begun_before_everything_was_forgotten_is_not_kept(qwen: SharedQwen) -> None:
+    """What it has read may come from other weights."""
+    shared = fresh(qwen)
+    stream = under_way(shared)
+    shared.forget()
+    list(stream)
+    assert shared.cache_statistics.entries == 0
+
+
+def test_what_cannot_be_kept_harms_no_reply(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the one that has ended nor those that go on."""
+
+    def full(*_: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    shared = fresh(qwen)
+    long = under_way(shared)
+    monkeypatch.setattr(reply_batch._RowStates, "of", full)
+    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+    list(long)
+    assert long.reply.finish_reason == "length"
+
+
+def test_what_does_not_fit_into_the_cache_is_not_copied(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a long conversation takes as much memory as the conversation."""
+    copied = []
+    whole = reply_batch._RowStates.of
+    monkeypatch.setattr(reply_batch._RowStates, "of", lambda *given: copied.append(given) or whole(*given))
+    shared = fresh(qwen)
+    shared.write(TEXT, max_new_tokens=3)
+    assert len(copied) == 1
+    shared.cache_bytes = shared.cache_statistics.bytes - 1
+    shared.forget()
+    shared.write(TEXT, max_new_tokens=3)
+    assert len(copied) == 1
