@@ -5,7 +5,7 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.errors import InputError
+from qwen_allinone.errors import CapabilityError, InputError
 
 if TYPE_CHECKING:
     from qwen_allinone.doctor.survey import Progress, Survey
@@ -28,12 +28,16 @@ def check(
         progress: called as rows are done.
 
     Raises:
+        CapabilityError: the model is on a server.
         ModelNotFoundError: there is no such model, or it is broken.
         InputError: ``rows`` is below 1.
     """
     _check_rows(rows)
     from qwen_allinone.model import SharedQwen
+    from qwen_allinone.model.remote.address import is_url
 
+    if is_url(model):
+        raise CapabilityError("a model on a server cannot be checked from here; check it on the machine that has it")
     chosen = SharedQwen.load(model, device=device, precision="auto")
     exact = SharedQwen.load(model, precision="fp32") if chosen.precision.precision == "int8" else chosen
     return {"auto": asdict(chosen.precision), **check_loaded(exact, rows=rows, progress=progress)}

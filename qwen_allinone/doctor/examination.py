@@ -198,6 +198,8 @@ def _lines(found: Examination) -> Iterator[str]:
     )
     yield from found.model.lines
     precision = "首次加载时决定 settled by the first load"
+    if found.model.state == "on a server":
+        precision = "由服务器决定 the server's choice"
     if found.precision is not None:
         precision = f"{found.precision.precision} · {found.precision.reason}"
     yield f"精度 precision: {precision}"

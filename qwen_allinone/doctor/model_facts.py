@@ -7,7 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
-from qwen_allinone.errors import ModelNotFoundError
+from qwen_allinone.errors import InputError, ModelNotFoundError
+from qwen_allinone.model.remote.address import Address, is_url
 
 
 @dataclass(frozen=True)
@@ -15,7 +16,7 @@ class ModelFacts:
     """A model as it lies on disk."""
 
     name: str
-    state: Literal["ready", "not downloaded", "unusable"]
+    state: Literal["ready", "on a server", "not downloaded", "unusable"]
     folder: str | None = None
     """Where its files are; None if there are none here."""
     architecture: str | None = None
@@ -30,8 +31,10 @@ class ModelFacts:
     def of(cls, name: str) -> "ModelFacts":
         """Resolve a name and read what is there; a hub id is looked up in the local cache only."""
         try:
+            if is_url(name):
+                return cls(str(Address.of(name)), "on a server")
             folder = _folder(name)
-        except (ModelNotFoundError, ImportError, OSError) as error:
+        except (InputError, ImportError, OSError) as error:
             return cls(name, "unusable", problem=_first_line(error))
         if folder is None:
             return cls(name, "not downloaded", problem="not in the local cache; the first use downloads it")
@@ -40,12 +43,17 @@ class ModelFacts:
     @property
     def loadable(self) -> bool:
         """Whether nothing in its files speaks against loading it here and now."""
-        return self.state == "ready"
+        return self.state in ("ready", "on a server")
 
     @property
     def lines(self) -> tuple[str, ...]:
         """For a terminal."""
-        words = {"ready": "可以加载 loadable", "not downloaded": "未下载 not downloaded", "unusable": "不可用 unusable"}
+        words = {
+            "ready": "可以加载 loadable",
+            "on a server": "在服务器上 on a server",
+            "not downloaded": "未下载 not downloaded",
+            "unusable": "不可用 unusable",
+        }
         first = f"模型 model: {self.name} · {words[self.state]}" + (f" · {self.folder}" if self.folder else "")
         about = [self.architecture] if self.architecture else []
         if self.parameters is not None and self.bytes is not None:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from qwen_allinone.doctor import check, check_loaded
-from qwen_allinone.errors import InputError, ModelNotFoundError
+from qwen_allinone.errors import CapabilityError, InputError, ModelNotFoundError
 from qwen_allinone.model import SharedQwen
 
 ROWS = 8
@@ -73,3 +73,9 @@ def test_importing_the_doctor_is_light():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_model_on_a_server_is_not_checked_from_here():
+    """It is told so before anything is asked of the server."""
+    with pytest.raises(CapabilityError, match="on a server cannot be checked"):
+        check("http://127.0.0.1:9/v1#m")

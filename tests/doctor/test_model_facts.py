@@ -82,3 +82,10 @@ def test_a_name_that_is_no_hub_id_is_unusable():
     """What the hub's own rules refuse is an answer too."""
     found = ModelFacts.of("Qwen/a--b")
     assert found.state == "unusable" and "no model 'Qwen/a--b'" in found.problem
+
+
+def test_a_model_on_a_server_is_not_looked_for_on_disk():
+    """Its URL is all that is known here; one that is none is told so."""
+    facts = ModelFacts.of("http://127.0.0.1:9/v1#m")
+    assert (facts.state, facts.loadable, facts.folder) == ("on a server", True, None)
+    assert ModelFacts.of("http://127.0.0.1:port/v1").state == "unusable"
