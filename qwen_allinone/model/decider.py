@@ -10,7 +10,7 @@ from qwen_allinone.model.calibration import Calibration, per_token, without_prio
 from qwen_allinone.model.capabilities import Layout
 from qwen_allinone.model.chatml import Message
 from qwen_allinone.model.decision import Acceptance, Decision
-from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.language import language_of
 from qwen_allinone.model.likelihoods import Asked, Likelihoods
 from qwen_allinone.model.prompt_layout import PromptLayout
 from qwen_allinone.model.questions import Question, RenderedQuestion, render_question
@@ -35,7 +35,6 @@ class Manner:
 class _Case:
     """A text with its questions in every order in which they are asked."""
 
-    language: Language
     questions: Mapping[str, Question]
     rendered: Mapping[str, list[RenderedQuestion]]
     asked: Asked
@@ -103,7 +102,7 @@ class Decider:
         }
         messages = self._prompts.conversation(text, history, language)
         every = [each for orders in rendered.values() for each in orders]
-        return _Case(language, questions, rendered, Asked(messages, every, manner.layout))
+        return _Case(questions, rendered, Asked(messages, every, manner.layout, language))
 
     def _case_or_error(self, text: str, questions: Mapping[str, Question], manner: Manner) -> _Case | QwenAllInOneError:
         try:
@@ -139,13 +138,13 @@ class Decider:
     def _prior(self, case: _Case) -> list[tuple[float, ...]]:
         """Scores of the options for a content-free text, computed once per question and kept for the latest ones."""
         asked = case.asked
-        keys = [(each.text, tuple(each.options.items()), case.language, asked.layout) for each in asked.questions]
+        keys = [(each.text, tuple(each.options.items()), asked.language, asked.layout) for each in asked.questions]
         with self._mutex:
             found = {key: self._priors[key] for key in keys if key in self._priors}
         new = {key: each for key, each in zip(keys, asked.questions, strict=True) if key not in found}
         if new:
-            messages = self._prompts.conversation(_CONTENT_FREE, (), case.language)
-            logs = self._likelihoods.of(Asked(messages, list(new.values()), asked.layout))
+            messages = self._prompts.conversation(_CONTENT_FREE, (), asked.language)
+            logs = self._likelihoods.of(Asked(messages, list(new.values()), asked.layout, asked.language))
             found |= zip(new, logs, strict=True)
             with self._mutex:
                 self._priors |= {key: found[key] for key in new}

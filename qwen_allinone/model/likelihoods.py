@@ -9,6 +9,7 @@ from qwen_allinone.model.branches import Inquiry
 from qwen_allinone.model.capabilities import Layout
 from qwen_allinone.model.chatml import Message
 from qwen_allinone.model.fair_lock import FairLock
+from qwen_allinone.model.language import Language
 from qwen_allinone.model.merged_scorer import MergedScorer
 from qwen_allinone.model.prompt_layout import PromptLayout
 from qwen_allinone.model.questions import RenderedQuestion
@@ -24,6 +25,8 @@ class Asked:
     questions: Sequence[RenderedQuestion]
     layout: Layout | None
     """Where a question stands; None: as the model declares."""
+    language: Language
+    """Of the frame around the questions."""
 
 
 class Likelihoods(Protocol):

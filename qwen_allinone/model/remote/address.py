@@ -27,15 +27,16 @@ class Address:
             InputError: it is no URL, or holds a password, which would end up in logs.
         """
         url, _, model = name.partition("#")
+        if "@" in url.partition("//")[2].partition("/")[0] or "?" in url:
+            raise InputError("the URL of a server holds a password or a query; give keys as QWEN_ALLINONE_API_KEY")
         try:
             parts = urlsplit(url)
             usable = is_url(url) and parts.hostname is not None and (parts.port is None or parts.port > 0)
         except ValueError:  # such as a port of letters
             usable = False
         if not usable:
-            raise InputError(f"{url!r} is no URL of a server; give one such as http://127.0.0.1:8000/v1")
-        if parts.username is not None or parts.query:
-            raise InputError("the URL of a server holds a password or a query; give keys as QWEN_ALLINONE_API_KEY")
+            given = "what was given" if "@" in name else repr(url)  # perhaps a password with a "#" or "/" in it
+            raise InputError(f"{given} is no URL of a server; give one such as http://127.0.0.1:8000/v1")
         return cls(url.rstrip("/"), model or None)
 
     def __str__(self) -> str:

@@ -25,6 +25,7 @@ _BY_STATUS: dict[int, tuple[type[QwenAllInOneError], str]] = {
     403: _NO_ENTRY,
     404: _NO_SUCH,
     405: _NO_SUCH,
+    413: (TextTooLongError, "finds the text too long: {}"),
     429: (ModelBusyError, "is busy: {}; try again later"),
     501: _NO_SUCH,
 }

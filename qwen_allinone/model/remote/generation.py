@@ -45,8 +45,8 @@ class ServerGeneration:
         self._cancelled = Event()
         self._finish: FinishReason = "cancelled"
         self._text = ""
-        self._told: list[Piece] = []
-        """Pieces that end the reply or count its tokens."""
+        self._told = Piece()
+        """The last piece that counts tokens; some servers count with every piece."""
 
     def run(self) -> Iterator[str]:
         """Begin, and give the pieces as they come.
@@ -56,10 +56,16 @@ class ServerGeneration:
         """
         if self._cancelled.is_set():
             return
-        for piece in cut_at(self._writing.stop, self._pieces, self._stop):
-            self._text += piece
-            yield piece
-        if self._finish == "cancelled" and not self._cancelled.is_set():
+        try:
+            for piece in cut_at(self._writing.stop, self._pieces, self._stop):
+                self._text += piece
+                yield piece
+        finally:  # also where the loop is left, or a stop text ends it: the server need not write on
+            with suppress(ValueError):  # another thread is just doing so
+                self._pieces.close()
+        if self._cancelled.is_set():
+            return
+        if self._finish == "cancelled":
             raise ServerError("the reply broke off before its end; see the server's log")
         if self._writing.min_new_tokens and not self._text:
             raise ServerError("the server wrote an empty reply; see its log")
@@ -72,8 +78,7 @@ class ServerGeneration:
 
     def reply(self) -> Reply:
         """What was read so far; tokens are estimated where the server tells no number."""
-        prompt = next((each.prompt_tokens for each in self._told if each.prompt_tokens is not None), None)
-        new = next((each.new_tokens for each in self._told if each.new_tokens is not None), None)
+        prompt, new = self._told.prompt_tokens, self._told.new_tokens
         return Reply(
             self._text,
             self._finish,
@@ -90,8 +95,8 @@ class ServerGeneration:
                 return
             if piece.finish_reason is not None:
                 self._finish = "length" if piece.finish_reason == "length" else "stop"
-            if piece.finish_reason is not None or piece.prompt_tokens is not None:
-                self._told.append(piece)
+            if piece.prompt_tokens is not None or piece.new_tokens is not None:
+                self._told = piece
             if piece.text:
                 yield piece.text
 

@@ -6,7 +6,6 @@ from string import ascii_uppercase
 from qwen_allinone.errors import CapabilityError, QuestionError
 from qwen_allinone.model.capabilities import Layout
 from qwen_allinone.model.chatml import Message
-from qwen_allinone.model.language import language_of
 from qwen_allinone.model.likelihoods import Asked
 from qwen_allinone.model.prompt_layout import with_system
 from qwen_allinone.model.questions import RenderedQuestion, render_with_letters
@@ -24,7 +23,7 @@ def likelihoods(server: Server, asked: Asked, question: RenderedQuestion, layout
     """
     if len(question.options) > TOP_WORDS:
         raise QuestionError(f"a server decides among {TOP_WORDS} options at most; given: {len(question.options)}")
-    words = render_with_letters(question, language_of(asked.messages[-1].content))
+    words = render_with_letters(question, asked.language)
     if layout == "text_first":
         messages = [*asked.messages, Message("system", words)]
     else:

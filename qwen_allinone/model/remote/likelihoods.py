@@ -1,7 +1,6 @@
 """Likelihoods of options as a server tells them."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 from langchain_core.utils.iter import batch_iterate
 
@@ -10,11 +9,9 @@ from qwen_allinone.model.capabilities import Layout
 from qwen_allinone.model.likelihoods import Asked, joined
 from qwen_allinone.model.questions import RenderedQuestion
 from qwen_allinone.model.remote import letters, systemone
+from qwen_allinone.model.remote.at_once import at_once
 from qwen_allinone.model.remote.server import Server
 from qwen_allinone.model.scorer import LeafScores
-
-_AT_ONCE = 8
-"""Requests under way."""
 
 
 class ServerLikelihoods:
@@ -28,7 +25,6 @@ class ServerLikelihoods:
     def __init__(self, server: Server, layout: Layout) -> None:
         self._server = server
         self._layout = layout
-        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="qwen-server")
         self._by_letters = False
         """Whether the server is known to have no other way."""
 
@@ -40,11 +36,19 @@ class ServerLikelihoods:
         """
         if not packed:
             raise CapabilityError("a server reads as it sees fit; packed=False is for models in memory")
-        return joined(self._pool.map(lambda portion: self._answered(asked, portion), self._portions(asked)))
+        portions = list(self._portions(asked))
+        if len(portions) == 1:
+            return self._answered(asked, portions[0])
+        futures = at_once(lambda portion: self._answered(asked, portion), portions)
+        try:
+            return joined(each.result() for each in futures)
+        finally:
+            for each in futures:
+                each.cancel()
 
     def of_all(self, asked: Sequence[Asked], *, batch_tokens: int) -> Iterator[LeafScores | QwenAllInOneError]:  # noqa: ARG002
         """Some texts at once; how many tokens a pass has is the server's business."""
-        futures = [self._pool.submit(self._scores_or_error, each) for each in asked]
+        futures = at_once(self._scores_or_error, asked)
         try:
             for each in futures:
                 yield each.result()

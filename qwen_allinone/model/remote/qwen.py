@@ -44,7 +44,7 @@ class RemoteQwen(SharedQwen):
         capabilities: what the model is declared to be good at.
 
     Raises:
-        InputError: the URL or the timeout makes no sense.
+        InputError: the URL, the key or the timeout makes no sense.
         ModelNotFoundError: the server has several models and none was named.
         ServerError: the server cannot be reached.
     """
@@ -60,7 +60,10 @@ class RemoteQwen(SharedQwen):
         if not timeout > 0:
             raise InputError(f"timeout must be above 0 seconds, given {timeout}")
         address = Address.of(url)
-        self._server = Server(address, api_key=api_key or settings.api_key(), timeout=timeout)
+        key = (api_key or settings.api_key() or "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise InputError("the key of a server has characters that no key has; see QWEN_ALLINONE_API_KEY")
+        self._server = Server(address, api_key=key or None, timeout=timeout)
         self.name = str(Address(address.url, self._server.model))
         self.capabilities = capabilities or Capabilities(layout="instruction_first", repetition_penalty=1)
         self.chat = ChatML(AutoTokenizer.from_pretrained(bundled_folder(), trust_remote_code=False))

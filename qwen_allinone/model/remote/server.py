@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import openai
 from pydantic import BaseModel, Field
 
-from qwen_allinone.errors import CapabilityError, ModelNotFoundError, ServerError
+from qwen_allinone.errors import CapabilityError, InputError, ModelNotFoundError, ServerError
 from qwen_allinone.model.chatml import Message, require_characters
 from qwen_allinone.model.remote.address import Address
 from qwen_allinone.model.remote.failures import explained
@@ -87,11 +87,13 @@ class Piece:
         """A chunk of the API; a thought that the server tells apart is left out."""
         choice = chunk.choices[0] if chunk.choices else None
         text = choice.delta.content if choice and choice.delta else None
+        if not isinstance(text, str | None):  # the client checks no types
+            raise ValueError(f"a piece of a reply is no text: {text!r}")
         return cls(
             text or "",
             choice.finish_reason if choice else None,
-            chunk.usage.prompt_tokens if chunk.usage else None,
-            chunk.usage.completion_tokens if chunk.usage else None,
+            _number(chunk.usage.prompt_tokens) if chunk.usage else None,
+            _number(chunk.usage.completion_tokens) if chunk.usage else None,
         )
 
 
@@ -104,18 +106,23 @@ class Server:
         timeout: seconds without a byte after which a request has failed; it is tried twice.
 
     Raises:
+        InputError: the URL makes no sense.
         ModelNotFoundError: the server has several models and none was named.
         ServerError: it cannot be reached.
     """
 
     def __init__(self, address: Address, *, api_key: str | None, timeout: float) -> None:
         self._url = address.url
-        self._client = openai.OpenAI(
-            base_url=address.url,
-            api_key=api_key or "none",
-            timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
-            max_retries=1,
-        )
+        try:
+            self._client = openai.OpenAI(
+                base_url=address.url,
+                api_key=api_key or "none",
+                timeout=openai.Timeout(timeout, connect=min(timeout, _CONNECT_SECONDS)),
+                max_retries=1,
+            )
+        except Exception as error:  # such as a host name that cannot be one
+            raise InputError(f"{address.url!r} is no URL of a server: {error}") from error
+        self._client.organization = self._client.project = None  # those of the environment are for OpenAI
         models = self._models()
         self.model = address.model or self._only(models)
         self.context_window = next((each.max_model_len for each in models if each.id == self.model), None)
@@ -159,8 +166,11 @@ class Server:
                 f"the server at {self._url} tells no likelihoods: it has neither /systemone nor logprobs, so it can "
                 f"write but not decide; transformers serve, Ollama, vLLM and llama.cpp server can"
             )
-        told = ((word.token, word.logprob) for word in first.content[0].top_logprobs)
-        return {word: likelihood for word, likelihood in told if likelihood is not None and isfinite(likelihood)}
+        told: dict[str, float] = {}
+        for word in first.content[0].top_logprobs:
+            if word.logprob is not None and isfinite(word.logprob):  # of tokens that look alike, the likeliest
+                told[word.token] = max(word.logprob, told.get(word.token, word.logprob))
+        return told
 
     def write(self, messages: Sequence[Message], *, thinking: bool, **options: Any) -> Iterator["Piece"]:
         """A reply as it comes; closing the iterator ends it.
@@ -196,7 +206,7 @@ class Server:
         """Those that the server offers; none if it does not say."""
         try:
             with explained(self._url):
-                found = self._client.with_options(max_retries=0).get("/models", cast_to=object)
+                found = self._client.get("/models", cast_to=object, options={"max_retries": 0})
                 return _Models.model_validate(found).data
         except ServerError as error:
             if isinstance(error.__cause__, openai.APIConnectionError):
@@ -210,6 +220,10 @@ class Server:
             return models[0].id
         offered = f"it offers {', '.join(each.id for each in models[:8])}" if models else "it does not say what it has"
         raise ModelNotFoundError(f"which model of {self._url}? {offered}; append #NAME to the URL")
+
+
+def _number(told: object) -> int | None:
+    return told if isinstance(told, int) else None
 
 
 def plain(value: Any) -> Any:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import log
 from typing import Any
 
-from qwen_allinone.errors import CapabilityError, ServerError
+from qwen_allinone.errors import CapabilityError, QuestionError, ServerError
 from qwen_allinone.model.likelihoods import Asked
 from qwen_allinone.model.questions import RenderedQuestion, as_text
 from qwen_allinone.model.remote.server import Server, plain
@@ -21,7 +21,8 @@ def likelihoods(server: Server, asked: Asked, questions: Sequence[RenderedQuesti
 
     Raises:
         CapabilityError: a layout was asked for.
-        ServerError: an option has no probability.
+        QuestionError: two options look alike without control tokens.
+        ServerError: an option has no probability, or all of them have none.
     """
     _persona, *turns = asked.messages
     state: object = turns[-1].content
@@ -39,6 +40,8 @@ def _question(question: RenderedQuestion) -> dict[str, Any]:
     asked = {"type": question.question.type, "instructions": as_text(question.question.instructions)}
     described = question.descriptions
     if asked["type"] == "choice":
+        if len(set(map(plain, question.options.values()))) < len(question.options):
+            raise QuestionError(f"options look alike once control tokens are plain; given: {list(question.options)}")
         return {**asked, "criteria": {words: described[name] for name, words in question.options.items()}}
     if asked["type"] == "score":
         return {**asked, "criteria": list(described.values())}
@@ -52,4 +55,6 @@ def _logs(question: RenderedQuestion, answer: dict[str, float]) -> tuple[float, 
     missing = [name for name in names if name not in answer]
     if missing:
         raise ServerError(f"the server gave no probability of {', '.join(missing)}; see its log")
+    if not any(answer[name] for name in names):
+        raise ServerError(f"the server gave {', '.join(names)} a probability of 0 each; see its log")
     return tuple(log(max(answer[name], _LEAST)) for name in names)

@@ -37,6 +37,7 @@ class Scripted:
     url: str = ""
     asked: list[tuple[str, Body]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
+    headers: list[dict[str, str]] = field(default_factory=list)
     broken_off: int = 0
     """How many answers nobody read to their end."""
 
@@ -82,6 +83,7 @@ def scripted_server(**answers: Callable[[Body], Answer]) -> Iterator[Scripted]:
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("content-length") or 0)) or b"{}")
             script.asked.append((self.path, body))
+            script.headers.append(dict(self.headers))
             script.keys.add(self.headers.get("authorization"))
             answer = script.answers.get(self.path, lambda _: Answer({"detail": "Not Found"}, 404))(body)
             try:

@@ -1,9 +1,13 @@
 """A server that is down, slow, overloaded, choosy or talks nonsense, and one that has no way to decide."""
 
+import gc
 import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from threading import Timer
 
 import pytest
 from scripted_server import Answer, Body, chunk, first_words, models, reply, scripted_server
@@ -91,12 +95,15 @@ def test_a_refusal_has_its_own_error_with_the_words_of_the_server(status: int, e
 
 def test_a_text_that_the_server_finds_too_long_is_told_so() -> None:
     """As a model in memory does."""
-    refuse = always(Answer({"error": {"message": "maximum context length is 8 tokens"}}, 400))
-    with (
-        scripted_server(models=models("m"), chat=refuse) as script,
-        pytest.raises(TextTooLongError, match="maximum context length"),
+    for answer in (
+        Answer({"error": {"message": "maximum context length is 8 tokens"}}, 400),
+        Answer({"error": {"message": "maximum size of a request"}}, 413),
     ):
-        RemoteQwen(script.url).write("好")
+        with (
+            scripted_server(models=models("m"), chat=always(answer)) as script,
+            pytest.raises(TextTooLongError, match="maximum"),
+        ):
+            RemoteQwen(script.url).write("好")
 
 
 @pytest.mark.parametrize(
@@ -108,6 +115,7 @@ def test_a_text_that_the_server_finds_too_long_is_told_so() -> None:
         Answer({"answers": {}}),
         Answer({"answers": {"0": {}}}),
         Answer({"answers": {"0": {"probabilities": {"positive": 0.5}}}}),
+        Answer({"answers": {"0": {"probabilities": {"positive": 0, "negative": 0}}}}),
         Answer({"answers": {"0": {"probabilities": {"positive": 1.5, "negative": -0.5}}}}),
         Answer({"answers": {"0": {"probabilities": {"positive": float("nan"), "negative": 0.5}}}}),
         Answer({"answers": {"0": {"probabilities": {"positive": "high", "negative": "low"}}}}),
@@ -131,8 +139,9 @@ def test_nonsense_is_no_decision(answer: Answer) -> None:
         Answer([chunk("你好")], kind="text/event-stream"),
         Answer([{"error": {"message": "out of memory"}}], kind="text/event-stream"),
         Answer([{"choices": "none"}, "[DONE]"], kind="text/event-stream"),
+        Answer([chunk(5), chunk(finish="stop"), "[DONE]"], kind="text/event-stream"),  # type: ignore[arg-type]
     ],
-    ids=["page", "no JSON", "broken off", "error", "no choices"],
+    ids=["page", "no JSON", "broken off", "error", "no choices", "no text"],
 )
 def test_nonsense_is_no_reply(answer: Answer) -> None:
     """Neither is half of a reply."""
@@ -178,24 +187,104 @@ def test_leaving_decide_all_early_asks_no_further() -> None:
         assert len(script.asked) < 150
 
 
-def test_leaving_a_reply_closes_its_connection() -> None:
-    """So the server can stop writing."""
+def endless(_: Body) -> Answer:
+    """A reply of some seconds."""
 
-    def endless(_: Body) -> Answer:
-        def pieces() -> object:
-            for _ in range(500):
+    def pieces() -> object:
+        for _ in range(500):
+            time.sleep(0.01)
+            yield chunk("啊" * 500)
+
+    return Answer(pieces(), kind="text/event-stream")
+
+
+@pytest.mark.parametrize("way", ["closed", "left", "stop text"])
+def test_leaving_a_reply_closes_its_connection(way: str) -> None:
+    """So the server can stop writing; also where nobody closes the reply, and before any garbage is collected."""
+    gc.disable()
+    try:
+        with scripted_server(models=models("m"), chat=endless) as script:
+            qwen = RemoteQwen(script.url)
+            stream = qwen.stream("好", stop=["啊啊"] if way == "stop text" else [])
+            if way == "closed":
+                next(stream)
+                stream.close()
+            elif way == "left":
+                next(stream)
+                del stream
+            else:
+                assert list(stream) == []
+            end = time.monotonic() + 4
+            while not script.broken_off and time.monotonic() < end:
                 time.sleep(0.01)
-                yield chunk("啊" * 500)
+            assert script.broken_off
+    finally:
+        gc.enable()
+
+
+def test_a_reply_that_is_cancelled_before_its_first_word_is_no_error() -> None:
+    """Even where one word was asked for."""
+
+    def late(_: Body) -> Answer:
+        def pieces() -> object:
+            yield chunk("")
+            time.sleep(0.4)
+            yield chunk("late")
 
         return Answer(pieces(), kind="text/event-stream")
 
-    with scripted_server(models=models("m"), chat=endless) as script:
-        with RemoteQwen(script.url).stream("好") as stream:
-            next(stream)
-        end = time.monotonic() + 5
-        while not script.broken_off and time.monotonic() < end:
-            time.sleep(0.01)
-        assert script.broken_off
+    with scripted_server(models=models("m"), chat=late) as script:
+        stream = RemoteQwen(script.url).stream("好", min_new_tokens=1)
+        Timer(0.1, stream.close).start()
+        assert list(stream) == []
+        assert stream.reply.finish_reason == "cancelled"
+
+
+def test_the_last_count_of_tokens_is_the_one_that_counts() -> None:
+    """Some servers count with every piece; what is no number is not taken for one."""
+
+    def counted(_: Body) -> Answer:
+        usages = [{"prompt_tokens": 9, "completion_tokens": number} for number in (1, 2, 3)]
+        pieces = [chunk("a", usage=usage) for usage in usages]
+        return Answer([*pieces, chunk(finish="stop"), "[DONE]"], kind="text/event-stream")
+
+    def odd(_: Body) -> Answer:
+        usage = {"prompt_tokens": "many", "completion_tokens": "few"}
+        return Answer([chunk("a", "stop", usage=usage), "[DONE]"], kind="text/event-stream")
+
+    with scripted_server(models=models("m"), chat=counted) as script:
+        reply = RemoteQwen(script.url).write("好")
+    assert (reply.prompt_tokens, reply.new_tokens) == (9, 3)
+    with scripted_server(models=models("m"), chat=odd) as script:
+        assert ChatQwen(qwen=RemoteQwen(script.url)).invoke("好").usage_metadata is not None
+
+
+@pytest.mark.parametrize("asks", ["qwen.decide('x', asked)", "list(qwen.decide_all(('x', asked) for _ in range(20)))"])
+def test_a_process_ends_while_a_server_keeps_it_waiting(asks: str) -> None:
+    """Ctrl-C does not wait for what was asked."""
+
+    def slow(_: Body) -> Answer:
+        time.sleep(15)
+        return Answer({})
+
+    program = f"""
+import _thread, sys, threading
+from qwen_allinone.model import Noul, RemoteQwen
+qwen, asked = RemoteQwen(sys.argv[1]), {{"need": Noul(instructions="?")}}
+threading.Timer(0.3, _thread.interrupt_main).start()
+try:
+    {asks}
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+    with scripted_server(models=models("m"), systemone=slow) as script:
+        process = subprocess.Popen([sys.executable, "-c", program, script.url], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"interrupted\n"
+        begin = time.monotonic()
+        process.wait(30)
+        assert time.monotonic() - begin < 8
+        process.stdout.close()
 
 
 def test_letters_decide_where_there_is_no_systemone() -> None:
@@ -213,6 +302,34 @@ def test_letters_decide_where_there_is_no_systemone() -> None:
     assert "- A. angry：cross" in question
     assert "- C. sad" in question
     assert (asked["max_tokens"], asked["logprobs"], asked["top_logprobs"]) == (1, True, 20)
+
+
+def test_the_prior_of_a_letter_is_asked_for_in_the_language_of_the_text() -> None:
+    """The question reads the same, only the text says nothing."""
+    with scripted_server(models=models("m"), chat=first_words(A=-1.0, B=-2.0)) as script:
+        RemoteQwen(script.url).decide("今天好", {"mood": MOOD}, calibration=Calibration(prior=True))
+    asked, prior = (body["messages"] for path, body in script.asked if path.endswith("completions"))
+    assert asked[0] == prior[0]
+    assert (asked[1]["content"], prior[1]["content"]) == ("今天好", "N/A")
+
+
+def test_of_tokens_that_look_alike_the_likeliest_counts() -> None:
+    """Wherever it stands in the list."""
+    words = [{"token": token, "logprob": value} for token, value in (("A", -0.5), ("B", -1.5), ("A", -9.0))]
+    answer = Answer({"choices": [{"logprobs": {"content": [{"token": "A", "top_logprobs": words}]}}]})
+    with scripted_server(models=models("m"), chat=always(answer)) as script:
+        need = RemoteQwen(script.url).decide("好", {"need": Noul(instructions="?")})["need"]
+    assert need.option == "yes"
+
+
+def test_options_that_only_control_tokens_tell_apart_are_refused() -> None:
+    """To a server they would be one."""
+    alike = Choice(instructions="Which?", criteria={"<|a|>": None, "<\u200b|a|>": None})
+    with (
+        scripted_server(models=models("m"), systemone=decided(positive=0.5)) as script,
+        pytest.raises(QuestionError, match="alike"),
+    ):
+        RemoteQwen(script.url).decide("好", {"which": alike})
 
 
 def test_every_question_has_a_letter_per_option() -> None:
@@ -313,6 +430,27 @@ def test_the_key_is_sent_and_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> 
     assert "sesame" not in f"{caught.value} {qwen.name} {qwen!r}"
 
 
+def test_what_the_environment_holds_for_openai_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither key nor organization; this is another server."""
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "sesame")
+    with scripted_server(models=models("m"), chat=reply("ok")) as script:
+        RemoteQwen(script.url).write("好")
+    assert len(script.headers) == 2
+    assert "sesame" not in str(script.headers)
+
+
+def test_a_key_is_what_a_header_can_hold() -> None:
+    """The line end of a file is left out; what is no key is told so, and not repeated."""
+    with scripted_server(models=models("m")) as script:
+        RemoteQwen(script.url, api_key="sesame\n")
+        for key in ("芝麻", "se\nsame"):
+            with pytest.raises(InputError, match="QWEN_ALLINONE_API_KEY") as caught:
+                RemoteQwen(script.url, api_key=key)
+            assert key not in str(caught.value)
+    assert script.keys == {"Bearer sesame"}
+
+
 def test_the_model_is_named_where_there_are_several() -> None:
     """Behind the URL."""
     with scripted_server(models=models("a", "b"), chat=reply("ok")) as script:
@@ -330,12 +468,26 @@ def test_the_context_window_is_what_the_server_tells() -> None:
         assert RemoteQwen(script.url).context_window == 512
 
 
-@pytest.mark.parametrize("url", ["http://", "http://:80/v1", "http://host:port/v1", "http://me:secret@host/v1"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://",
+        "http://:80/v1",
+        "http://host:port/v1",
+        "http://me:secret@host/v1",
+        "http://me:secret@host:port/v1",
+        "http://me:secret/@host/v1",
+        "http://me:secret#@host/v1",
+        "http://host:port/v1?key=secret",
+        "http://\u2603\u2603/v1",
+        "http://host\n/v1",
+    ],
+)
 def test_what_is_no_url_of_a_server_is_refused(url: str) -> None:
     """A password in it is not repeated."""
     with pytest.raises(InputError) as caught:
         SharedQwen.load(url)
-    assert "me:secret" not in str(caught.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_one_server_is_loaded_once() -> None:
