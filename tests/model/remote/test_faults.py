@@ -268,8 +268,9 @@ def test_a_process_ends_while_a_server_keeps_it_waiting(asks: str) -> None:
         return Answer({})
 
     program = f"""
-import _thread, sys, threading
+import _thread, signal, sys, threading
 from qwen_allinone.model import Noul, RemoteQwen
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a process in the background may not have
 qwen, asked = RemoteQwen(sys.argv[1]), {{"need": Noul(instructions="?")}}
 threading.Timer(0.3, _thread.interrupt_main).start()
 try:
@@ -277,14 +278,15 @@ try:
 except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
-    with scripted_server(models=models("m"), systemone=slow) as script:
-        process = subprocess.Popen([sys.executable, "-c", program, script.url], stdout=subprocess.PIPE)
+    with (
+        scripted_server(models=models("m"), systemone=slow) as script,
+        subprocess.Popen([sys.executable, "-c", program, script.url], stdout=subprocess.PIPE) as process,
+    ):
         assert process.stdout is not None
         assert process.stdout.readline() == b"interrupted\n"
         begin = time.monotonic()
         process.wait(30)
         assert time.monotonic() - begin < 8
-        process.stdout.close()
 
 
 def test_letters_decide_where_there_is_no_systemone() -> None:
