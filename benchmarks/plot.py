@@ -97,7 +97,7 @@ def draw(panels: Sequence[Panel], picture: Path) -> None:
             axes.set_xscale("log")
             axes.set_xticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
             axes.set_xticks([], minor=True)
-            axes.set_xlim(min([1, *values]) / 1.4, max([1, *values]) * 2.5)
+            axes.set_xlim(min([1, *values]) / 2, max([1, *values]) * 2.5)
             axes.axvline(1, color=_INK, linewidth=0.8)
         else:
             axes.set_xlim(0, 1.3 * max(value for bar in panel.bars for value in _values(bar)))
