@@ -121,13 +121,11 @@ def _draw(axes: "Axes", panel: Panel) -> None:
             bound = bar.target["bound"]
             axes.plot([bound, bound], [place - 0.45, place + 0.45], color=_INK, linewidth=2)
             label += f"   (target {_SIGNS[bar.target['sense']]} {bound:g}{unit})"
-        beyond = max(_values(bar)) if bar.value >= start else bar.value
         axes.annotate(
             label,
-            (beyond, place),
-            xytext=(6 if bar.value >= start else -6, 0),
+            (max(start, *_values(bar)), place),
+            xytext=(6, 0),
             textcoords="offset points",
-            ha="left" if bar.value >= start else "right",
             va="center",
             fontsize=8.5,
             color=_INK,
