@@ -8,6 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
+from qwen_allinone.model import Choice
+
 Body = dict[str, Any]
 
 
@@ -107,3 +109,17 @@ def scripted_server(**answers: Callable[[Body], Answer]) -> Iterator[Scripted]:
         finally:
             server.shutdown()
             thread.join()
+
+
+MOOD = Choice(instructions="What is the mood?", criteria={"positive": None, "negative": None})
+HTML = Answer(b"<html>It works!</html>", kind="text/html")
+
+
+def decided(**probabilities: float) -> Callable[[Body], Answer]:
+    """An answer with these probabilities."""
+    return lambda _: Answer({"answers": {"0": {"type": "choice", "probabilities": probabilities}}})
+
+
+def always(answer: Answer) -> Callable[[Body], Answer]:
+    """The same answer to everything."""
+    return lambda _: answer
