@@ -180,8 +180,9 @@ def _loaded(folder: Path) -> SharedQwen:
 
 def _save(qwen: SharedQwen, folder: Path) -> None:
     """Write the model as it is now, in the form in which it ships."""
-    tied = {"lm_head.weight"}
-    weights = {name: weight.half().cpu() for name, weight in qwen.model.state_dict().items() if name not in tied}
+    weights = {name: weight.half().cpu() for name, weight in qwen.model.state_dict().items()}
+    if qwen.model.config.tie_word_embeddings:
+        del weights["lm_head.weight"]
     qwen.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

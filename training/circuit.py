@@ -53,7 +53,7 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,  # with fewer, part of the mean would not pass
         max_position_embeddings=size.window,
-        tie_word_embeddings=True,
+        tie_word_embeddings=size.tied,
         bos_token_id=None,
         eos_token_id=chat.end_of_turn,
         pad_token_id=chat.stop_ids[-1],
@@ -61,6 +61,7 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
     model = Qwen2ForCausalLM(config)
     with torch.no_grad():
         model.model.embed_tokens.weight.copy_(_embedding(vectors, chat))
+        model.lm_head.weight.copy_(model.model.embed_tokens.weight)
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
@@ -76,6 +77,14 @@ def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
     first, middle, last = _attentions(model)
     parts = [model.get_input_embeddings(), first, middle, *_projections(last)[2:]]
     return [weight for part in parts for weight in part.parameters()]
+
+
+def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
+    """Those that replies need most and decisions could do without: the last third of the layers, and an output layer that is not the embedding."""
+    layers = model.model.layers
+    held = {id(weight) for weight in weights(model)}
+    parts = [model.lm_head, model.model.norm, *layers[len(layers) - len(layers) // 3 :]]
+    return [weight for part in parts for weight in part.parameters() if id(weight) not in held]
 
 
 def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:

@@ -33,14 +33,12 @@ class Stage:
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
     pace: float = 1.0
-    """Factor of the learning rate for all weights but those that begin with a meaning."""
+    """Factor of the learning rate for what replies need most (``circuit.language_weights``)."""
 
 
 CURRICULUM = (
-    Stage(until=0.4, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
-    Stage(until=0.45, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
-    Stage(until=0.6, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
-    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=3.0),
+    Stage(until=0.3, bare=0.7, asked_of_replies=1.0, replies=0.8, own_routes=0.4, cut=0.07, words=1.5, pace=3.0),
+    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=6.0),
 )
 
 

@@ -29,10 +29,10 @@ def written() -> list[Source]:
     """All of them."""
     shares = (
         ("inputs", 0.24, _inputs),
-        ("opinions", 0.25, _opinions),
+        ("opinions", 0.3, _opinions),
         ("intents", 0.13, _intents),
         ("questions", 0.14, _questions),
-        ("replies", 0.15, _replies),
+        ("replies", 0.3, _replies),
     )
     return [
         Source(name, share, [item for path in sorted(EXAMPLES.glob(f"{name}*.tsv")) for item in reader(path)])

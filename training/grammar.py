@@ -24,7 +24,7 @@ def drawn(*, seed: int) -> list[Source]:
     """One source for each grammar."""
     return [
         Source(path.stem, share, _distinct(draw(_read(path), random.Random(f"{seed} {path.name}"))))
-        for kind, share, draw in (("opinions", 0.08, _opinions), ("dialogue", 0.08, _exchanges))
+        for kind, share, draw in (("opinions", 0.08, _opinions), ("dialogue", 0.06, _exchanges))
         for path in sorted(GRAMMARS.glob(f"{kind}.*.yaml"))
     ]
 

@@ -30,6 +30,10 @@ _COOLING = 0.35
 _SLOW = 0.05
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
+_DECAY = 0.05
+_EPSILON, _RARE = 1e-8, 1e-4
+"""Adam's, and for an output layer of its own: words that are hardly ever written stay where the embedding put them,
+so that they can be decided upon and copied."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
 
 
@@ -96,7 +100,7 @@ class Training:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * (_SLOW if group["held"] else pace)
+            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], 1.0)
         weights = list(self.model.parameters())
         dropouts = [_dropout(part, self.model) for part in parts]
 
@@ -154,19 +158,18 @@ def kept(folder: Path) -> bool:
 
 
 def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
-    slow = {id(weight) for weight in circuit.weights(model)}
-    groups = [
-        {
-            "params": [
-                weight for weight in model.parameters() if (id(weight) in slow) is held and (weight.ndim > 1) is decayed
-            ],
-            "weight_decay": 0.05 if decayed and not held else 0.0,
-            "held": held,
-        }
-        for held in (False, True)
-        for decayed in (True, False)
-    ]
-    return torch.optim.AdamW(groups, betas=(0.9, 0.999))
+    parts = {id(weight): "language" for weight in circuit.language_weights(model)}
+    parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
+    groups: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
+    for weight in model.parameters():
+        part = parts.get(id(weight), "decisions")
+        output = part == "language" and weight is model.lm_head.weight
+        decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
+        groups.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
+    return torch.optim.AdamW(
+        [{"params": found, "part": part, "weight_decay": decay, "eps": eps} for (part, decay, eps), found in groups.items()],
+        betas=(0.9, 0.999),
+    )
 
 
 def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
