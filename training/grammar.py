@@ -17,6 +17,8 @@ from training.sources import Item, Source
 
 GRAMMARS = Path(__file__).parent / "grammar"
 _ITEMS = 20_000
+_REMEMBERED = 0.45
+"""Share of the exchanges that need a memory: copying from one is what a small model learns last."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
@@ -47,8 +49,9 @@ def _opinions(grammar: Mapping[str, Any], rng: random.Random) -> Iterator[Item]:
 
 
 def _exchanges(grammar: Mapping[str, Any], rng: random.Random) -> Iterator[Item]:
+    kinds = [[pair for pair in grammar["pairs"] if bool(pair["memory"]) is remembered] for remembered in (True, False)]
     for _ in range(_ITEMS):
-        pair = rng.choice(grammar["pairs"])
+        pair = rng.choice(rng.choices(kinds, (_REMEMBERED, 1 - _REMEMBERED))[0])
         words: dict[str, str] = {}
         templates = (pair["memory"] or "", rng.choice(pair["texts"]), rng.choice(pair["replies"]))
         memory, text, reply = (fill(template, grammar["lists"], rng, words) for template in templates)
