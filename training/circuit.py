@@ -80,7 +80,7 @@ def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
 
 
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that replies need most and decisions could do without: the last third of the layers, and an output layer that is not the embedding."""
+    """Those that replies need most: the last third of the layers, and an output layer that is not the embedding."""
     layers = model.model.layers
     held = {id(weight) for weight in weights(model)}
     parts = [model.lm_head, model.model.norm, *layers[len(layers) - len(layers) // 3 :]]

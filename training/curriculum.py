@@ -37,8 +37,8 @@ class Stage:
 
 
 CURRICULUM = (
-    Stage(until=0.3, bare=0.7, asked_of_replies=1.0, replies=0.8, own_routes=0.4, cut=0.07, words=1.5, pace=3.0),
-    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=6.0),
+    Stage(until=0.3, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.7, cut=0.03, words=6.0, pace=6.0),
 )
 
 

@@ -28,7 +28,7 @@ class Size:
 SIZES = {
     "tiny": Size(6000, 96, 256, 3, 2, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
     "small": Size(
-        14000, 256, 512, 6, 4, bag_steps=1600, tokens=17_000_000, learning_rate=3e-4, batch=3000, tied=False
+        14000, 256, 512, 6, 4, bag_steps=1600, tokens=16_000_000, learning_rate=3e-4, batch=3000, tied=False
     ),
     "base": Size(14000, 384, 896, 4, 6, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
 }

@@ -32,8 +32,8 @@ _SLOW = 0.05
 too, which would soon blur it."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
-"""Adam's, and for an output layer of its own: words that are hardly ever written stay where the embedding put them,
-so that they can be decided upon and copied."""
+"""Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so that
+they can still be decided upon and copied."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
 
 

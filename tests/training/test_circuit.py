@@ -1,5 +1,7 @@
 """A new model decides as the bag of tokens does, before any training."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import AutoTokenizer
@@ -9,7 +11,7 @@ from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import ChatML, Message
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.questions import Choice
-from training.circuit import new_model
+from training.circuit import language_weights, new_model, weights
 from training.sizes import Size
 
 _SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
@@ -58,3 +60,24 @@ def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> N
         first.v_proj.weight[first.head_dim :].mul_(3)
     fresh.forget()
     assert fresh.likelihoods(text, _QUESTION)["label"] == pytest.approx(before)
+
+
+def test_an_output_layer_of_its_own_begins_as_the_embedding() -> None:
+    """So that such a model decides as the bag does too, and may then learn to write without moving the embedding."""
+    chat = ChatML(AutoTokenizer.from_pretrained(bundled_folder()))
+    vectors = torch.randn(_SIZE.vocabulary, _SIZE.width)
+    model = new_model(replace(_SIZE, tied=False), vectors, chat)
+    assert model.lm_head.weight is not model.get_input_embeddings().weight
+    assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_what_replies_may_move_is_no_part_of_the_circuit(tied: bool) -> None:
+    """The output layer is one of them only where it is not the embedding."""
+    chat = ChatML(AutoTokenizer.from_pretrained(bundled_folder()))
+    model = new_model(replace(_SIZE, tied=tied), torch.randn(_SIZE.vocabulary, _SIZE.width), chat)
+    circuit, language = ({id(weight) for weight in part(model)} for part in (weights, language_weights))
+    assert circuit and language and not circuit & language
+    assert (id(model.lm_head.weight) in language) is not tied
+    assert id(model.model.layers[0].mlp.up_proj.weight) not in language
+    assert id(model.model.layers[-1].mlp.up_proj.weight) in language

@@ -35,6 +35,8 @@ def test_the_written_examples_can_be_read_and_cover_everything() -> None:
     assert min(routes.values()) > 400
     assert min(moods["positive"], moods["negative"]) > 1500
     assert all(item.reply for item in sources["replies"])
+    wordings = Counter(item.reply for item in sources["replies"])
+    assert sum(count > 4 for count in wordings.values()) > 1800
 
 
 def test_an_intent_is_asked_under_every_name_and_never_against_itself() -> None:
@@ -145,6 +147,9 @@ def test_grammars_fill_every_slot_and_replies_take_up_the_words() -> None:
     assert {"opinions.zh", "opinions.en", "dialogue.zh", "dialogue.en"} == set(sources)
     texts = [part for items in sources.values() for item in items for part in (item.text, item.reply or "")]
     assert not [text for text in texts if "{" in text or "}" in text]
+    for language in ("zh", "en"):
+        exchanges = sources[f"dialogue.{language}"]
+        assert sum(bool(item.memory) for item in exchanges) > 0.4 * len(exchanges)
     lists = {"food": [f"soup {number}" for number in range(200)], "dish": ["hot {food}", "cold {food}"]}
     words: dict[str, str] = {}
     asked = grammar.fill("I want {dish}", lists, random.Random(1), words)

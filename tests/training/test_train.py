@@ -103,6 +103,37 @@ def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: C
     assert 0 < slow < 0.1
 
 
+def test_the_pace_of_a_stage_moves_what_replies_need_and_nothing_else(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """The first step of Adam moves every weight by its learning rate."""
+    moved = {}
+    for pace in (1.0, 5.0):
+        training = Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
+        training.progress.steps = 100
+        before = {name: weight.clone() for name, weight in training.model.named_parameters()}
+        training._step(next(curriculum.pool(training.progress)), pace=pace)
+        after = dict(training.model.named_parameters())
+        moved[pace] = {name: (after[name] - weight).abs().max().item() for name, weight in before.items()}
+    last = len(training.model.model.layers) - 1
+    for name, fold in ((f"model.layers.{last}.mlp.down_proj.weight", 5), ("model.layers.0.mlp.down_proj.weight", 1)):
+        assert moved[5.0][name] == pytest.approx(fold * moved[1.0][name], rel=0.02)
+
+
+def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """Adam would move the rows of all words alike, however small their gradient."""
+    model = copy.deepcopy(qwen.model)
+    model.config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
+    training = Training(model, tokens=_TOKENS, learning_rate=1e-3)
+    training.progress.steps = 100
+    before = model.lm_head.weight.clone()
+    batches = next(curriculum.pool(training.progress))
+    written = torch.cat([batch.tokens for batch in batches]).unique()
+    training._step(batches)
+    moved = (model.lm_head.weight - before).abs().mean(1)
+    others = torch.ones(len(moved), dtype=torch.bool).index_fill(0, written, False)
+    assert moved[written].median() > 10 * moved[others].median() > 0
+
+
 def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """What is checked on the way is the average; the training goes on from its own weights."""
     training = Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
