@@ -15,6 +15,7 @@ arXiv:2301.05062), and everything else it learns is added to that:
 import torch
 from torch.nn.functional import normalize
 from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from qwen_allinone.model.chatml import ChatML, Message, Role
 from training.sizes import Size
@@ -33,6 +34,8 @@ _CARRIED = 0.4
 """By how much the mean of normalised vectors is multiplied before it is added."""
 _COPIED = 0.1
 """The same for what the last layer looks at."""
+_LANGUAGE_LAYERS = 2
+"""Added behind the layers of the decisions."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
 """Query and key of the two kinds of attention, and how much less role tokens are looked at."""
 
@@ -53,7 +56,7 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,  # with fewer, part of the mean would not pass
         max_position_embeddings=size.window,
-        tie_word_embeddings=size.tied,
+        tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=chat.end_of_turn,
         pad_token_id=chat.stop_ids[-1],
@@ -61,15 +64,42 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
     model = Qwen2ForCausalLM(config)
     with torch.no_grad():
         model.model.embed_tokens.weight.copy_(_embedding(vectors, chat))
-        model.lm_head.weight.copy_(model.model.embed_tokens.weight)
         for layer in model.model.layers:
-            layer.self_attn.o_proj.weight.zero_()
-            layer.mlp.down_proj.weight.zero_()
+            _write_nothing(layer)
         first, middle, last = _attentions(model)
         _mark_speakers(first)
         _carry_mean(middle)
         _pass_on(last, _COPIED)
     return model
+
+
+def grow(model: Qwen2ForCausalLM) -> None:
+    """Add what replies need: two layers that write nothing yet, and an output layer that begins as the embedding.
+
+    The model decides as before; what it learns to write need not move what it decides by.
+    """
+    config, layers = model.config, model.model.layers
+    start = len(layers)
+    config.num_hidden_layers = start + _LANGUAGE_LAYERS
+    config.layer_types = ["full_attention"] * config.num_hidden_layers
+    for index in range(start, config.num_hidden_layers):
+        layer = Qwen2DecoderLayer(config, index).to(model.device)
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                torch.nn.init.normal_(module.weight, std=config.initializer_range)
+                if module.bias is not None:
+                    torch.nn.init.zeros_(module.bias)
+        _write_nothing(layer)
+        layers.append(layer)
+    config.language_layers = _LANGUAGE_LAYERS
+    config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.all_tied_weights_keys = {}
+
+
+def is_grown(model: Qwen2ForCausalLM) -> bool:
+    """Whether it has layers of its own for replies."""
+    return _language_layers(model) > 0
 
 
 def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
@@ -80,16 +110,27 @@ def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
 
 
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that replies need most: the last third of the layers, and an output layer that is not the embedding."""
-    layers = model.model.layers
-    held = {id(weight) for weight in weights(model)}
-    parts = [model.lm_head, model.model.norm, *layers[len(layers) - len(layers) // 3 :]]
-    return [weight for part in parts for weight in part.parameters() if id(weight) not in held]
+    """Those that were added for replies, and the norm before the output; none before the model has grown."""
+    if not is_grown(model):
+        return []
+    parts = [*model.model.layers[-_language_layers(model) :], model.model.norm, model.lm_head]
+    return [weight for part in parts for weight in part.parameters()]
 
 
 def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
     layers = model.model.layers
-    return layers[0].self_attn, layers[len(layers) // 2].self_attn, layers[-1].self_attn
+    count = len(layers) - _language_layers(model)
+    return layers[0].self_attn, layers[count // 2].self_attn, layers[count - 1].self_attn
+
+
+def _language_layers(model: Qwen2ForCausalLM) -> int:
+    return int(getattr(model.config, "language_layers", 0))
+
+
+def _write_nothing(layer: Qwen2DecoderLayer) -> None:
+    with torch.no_grad():
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
 
 
 def _embedding(vectors: torch.Tensor, chat: ChatML) -> torch.Tensor:

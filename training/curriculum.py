@@ -32,13 +32,25 @@ class Stage:
     """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
+    grown: bool = False
+    """Whether the model has layers and an output layer of its own for replies (``circuit.grow``)."""
     pace: float = 1.0
-    """Factor of the learning rate for what replies need most (``circuit.language_weights``)."""
+    """Factor of the learning rate for these."""
 
 
 CURRICULUM = (
-    Stage(until=0.3, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
-    Stage(until=1.0, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.7, cut=0.03, words=6.0, pace=6.0),
+    Stage(until=0.36, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(
+        until=1.0,
+        bare=0.35,
+        asked_of_replies=0.15,
+        replies=4.0,
+        own_routes=0.7,
+        cut=0.03,
+        words=6.0,
+        grown=True,
+        pace=6.0,
+    ),
 )
 
 
@@ -51,6 +63,8 @@ class Progress:
     seen: int = 0
     steps: int = 0
     pools: int = 0
+    grown_at: int | None = None
+    """Step at which the model grew, and the learning rate began to climb once more; None before."""
     drawn: dict[str, int] = field(default_factory=dict)
     """Items drawn of each source."""
 

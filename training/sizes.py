@@ -11,6 +11,7 @@ class Size:
     width: int
     inner: int
     layers: int
+    """Of the decisions; two more are added for the replies (``circuit.grow``)."""
     heads: int
     bag_steps: int
     """Of the first training of the embedding alone."""
@@ -21,14 +22,10 @@ class Size:
     batch: int
     """Tokens of one step, padding included."""
     window: int = 1024
-    tied: bool = True
-    """Whether the output layer is the embedding; if not, it begins as its copy and learns to write replies."""
 
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 3, 2, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
-    "small": Size(
-        14000, 256, 512, 6, 4, bag_steps=1600, tokens=16_000_000, learning_rate=3e-4, batch=3000, tied=False
-    ),
-    "base": Size(14000, 384, 896, 4, 6, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
+    "small": Size(14000, 256, 512, 4, 4, bag_steps=1600, tokens=12_000_000, learning_rate=3e-4, batch=3000),
+    "base": Size(14000, 256, 512, 5, 4, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
 }

@@ -32,8 +32,8 @@ _SLOW = 0.05
 too, which would soon blur it."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
-"""Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so that
-they can still be decided upon and copied."""
+"""Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so
+that they can still be decided upon and copied."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
 
 
@@ -48,15 +48,17 @@ class Training:
         self._seed = seed
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
-        self._optimizer = _optimizer(model)
-        self._average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
+        self._begin()
+
+    def _begin(self) -> None:
+        self._optimizer = _optimizer(self.model)
+        self._average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        return (
-            self._learning_rate * min(1.0, self.progress.steps / 100) * min(1.0, (1 - self.progress.share) / _COOLING)
-        )
+        climbed = min(1.0, (self.progress.steps - (self.progress.grown_at or 0)) / 100)
+        return self._learning_rate * climbed * min(1.0, (1 - self.progress.share) / _COOLING)
 
     def run(
         self, curriculum: Curriculum, *, log: Callable[[dict[str, float]], None], check: Callable[[], None]
@@ -75,6 +77,8 @@ class Training:
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
             stage = curriculum.stage(self.progress)
+            if stage.grown and not circuit.is_grown(self.model):
+                self.grow()
             for parts in curriculum.pool(self.progress):
                 losses.append(self._step(parts, words=stage.words, pace=stage.pace))
             seconds += time.monotonic() - start
@@ -85,6 +89,13 @@ class Training:
                 if self.progress.share < 1:
                     check()
         self.model.load_state_dict(self._average.module.state_dict())
+
+    def grow(self) -> None:
+        """Give the model what replies need; it goes on from the running average, with a new optimizer."""
+        self.model.load_state_dict(self._average.module.state_dict())
+        circuit.grow(self.model)
+        self.progress.grown_at = self.progress.steps
+        self._begin()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -141,6 +152,8 @@ class Training:
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
+        if progress["grown_at"] is not None and not circuit.is_grown(self.model):
+            self.grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
         states: dict[int, dict[str, torch.Tensor]] = {}
@@ -160,16 +173,17 @@ def kept(folder: Path) -> bool:
 def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     parts = {id(weight): "language" for weight in circuit.language_weights(model)}
     parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
-    groups: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
+    settings: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
     for weight in model.parameters():
         part = parts.get(id(weight), "decisions")
         output = part == "language" and weight is model.lm_head.weight
         decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
-        groups.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
-    return torch.optim.AdamW(
-        [{"params": found, "part": part, "weight_decay": decay, "eps": eps} for (part, decay, eps), found in groups.items()],
-        betas=(0.9, 0.999),
-    )
+        settings.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
+    groups = [
+        {"params": weights, "part": part, "weight_decay": decay, "eps": epsilon}
+        for (part, decay, epsilon), weights in settings.items()
+    ]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
 
 def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:

@@ -1,17 +1,18 @@
 """A new model decides as the bag of tokens does, before any training."""
 
-from dataclasses import replace
+import copy
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import ChatML, Message
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.questions import Choice
-from training.circuit import language_weights, new_model, weights
+from training.circuit import grow, is_grown, language_weights, new_model, weights
 from training.sizes import Size
 
 _SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
@@ -62,22 +63,38 @@ def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> N
     assert fresh.likelihoods(text, _QUESTION)["label"] == pytest.approx(before)
 
 
-def test_an_output_layer_of_its_own_begins_as_the_embedding() -> None:
-    """So that such a model decides as the bag does too, and may then learn to write without moving the embedding."""
-    chat = ChatML(AutoTokenizer.from_pretrained(bundled_folder()))
-    vectors = torch.randn(_SIZE.vocabulary, _SIZE.width)
-    model = new_model(replace(_SIZE, tied=False), vectors, chat)
-    assert model.lm_head.weight is not model.get_input_embeddings().weight
-    assert torch.equal(model.lm_head.weight, model.get_input_embeddings().weight)
+def test_a_model_that_has_grown_decides_as_before(fresh: SharedQwen) -> None:
+    """The new layers write nothing yet, and the new output layer is the embedding's copy."""
+    grown = copy.deepcopy(fresh.model)
+    grow(grown)
+    again = SharedQwen(grown, fresh.tokenizer, capabilities=fresh.capabilities)
+    for text in _LABELS.values():
+        assert again.likelihoods(text, _QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, _QUESTION)["label"])
+    assert len(grown.model.layers) == len(fresh.model.model.layers) + 2
+    assert again.write("hello", max_new_tokens=2).new_tokens == 2
 
 
-@pytest.mark.parametrize("tied", [True, False])
-def test_what_replies_may_move_is_no_part_of_the_circuit(tied: bool) -> None:
-    """The output layer is one of them only where it is not the embedding."""
-    chat = ChatML(AutoTokenizer.from_pretrained(bundled_folder()))
-    model = new_model(replace(_SIZE, tied=tied), torch.randn(_SIZE.vocabulary, _SIZE.width), chat)
-    circuit, language = ({id(weight) for weight in part(model)} for part in (weights, language_weights))
-    assert circuit and language and not circuit & language
-    assert (id(model.lm_head.weight) in language) is not tied
-    assert id(model.model.layers[0].mlp.up_proj.weight) not in language
-    assert id(model.model.layers[-1].mlp.up_proj.weight) in language
+def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
+    """Which is no longer the embedding."""
+    grown = copy.deepcopy(fresh.model)
+    grow(grown)
+    with torch.no_grad():
+        grown.lm_head.weight.mul_(2)
+    grown.save_pretrained(tmp_path)
+    loaded = Qwen2ForCausalLM.from_pretrained(tmp_path)
+    assert is_grown(loaded)
+    assert torch.equal(loaded.lm_head.weight, grown.lm_head.weight)
+    assert torch.equal(loaded.get_input_embeddings().weight, grown.get_input_embeddings().weight)
+
+
+def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
+    """And the norm before the output layer; the circuit stays the same."""
+    grown = copy.deepcopy(fresh.model)
+    before = {id(weight) for weight in weights(grown)}
+    assert not language_weights(grown)
+    old = {id(weight) for weight in grown.parameters()} - {id(grown.model.norm.weight)}
+    grow(grown)
+    language = {id(weight) for weight in language_weights(grown)}
+    assert {id(weight) for weight in weights(grown)} == before
+    assert not language & old
+    assert language | old == {id(weight) for weight in grown.parameters()}
