@@ -73,6 +73,9 @@ def main(
             help="Begin with the tokenizer and the weights in this folder instead of new ones.",
         ),
     ] = None,
+    begin: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the curriculum that the weights of --start have behind them.")
+    ] = 0.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Parts of a step computed side by side, each by one thread.")] = 2,
     resume: Annotated[bool, typer.Option(help="Continue the training that the run folder holds.")] = False,
@@ -81,7 +84,7 @@ def main(
     """Train tokenizer and model, and write them in the form in which they ship."""
     torch.set_num_threads(1 if device == "cpu" else threads)
     folder = run or Path("runs") / size
-    _check(folder, size=size, start=start, resume=resume)
+    _check(folder, size=size, start=start, begin=begin, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.jsonl"
     say = _log(log)
@@ -100,6 +103,7 @@ def main(
     curriculum = Curriculum(teacher, sources, stages=CURRICULUM, step_tokens=shape.batch, seed=seed)
     model = cast(Qwen2ForCausalLM, qwen.model)
     training = Training(model, tokens=length, learning_rate=highest, seed=seed, threads=threads)
+    training.progress.seen = int(begin * length)
     if resume:
         training.take_up(folder)
 
@@ -115,7 +119,7 @@ def main(
     _copy(folder, out or bundled_folder())
 
 
-def _check(folder: Path, *, size: str, start: Path | None, resume: bool) -> None:
+def _check(folder: Path, *, size: str, start: Path | None, begin: float, resume: bool) -> None:
     """Refuse what cannot be meant before anything is written."""
     if size not in SIZES:
         raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
@@ -125,6 +129,8 @@ def _check(folder: Path, *, size: str, start: Path | None, resume: bool) -> None
         raise typer.BadParameter(f"{folder} holds no training that could be resumed")
     if resume and start is not None:
         raise typer.BadParameter("a training that is resumed has its own weights; leave --start out")
+    if begin and start is None:
+        raise typer.BadParameter("--begin needs weights that have been trained so far; name them by --start")
     missing = [name for name in _MODEL_FILES if start is not None and not (start / name).is_file()]
     if missing:
         raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")

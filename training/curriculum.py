@@ -35,11 +35,16 @@ class Stage:
     grown: bool = False
     """Whether the model has layers and an output layer of its own for replies (``circuit.grow``)."""
     pace: float = 1.0
-    """Factor of the learning rate for these."""
+    """Factor of the learning rate for these, and before the model has grown for all that begins without a meaning."""
+    batch: float = 1.0
+    """Part of a whole step's tokens that a step has."""
 
 
 CURRICULUM = (
-    Stage(until=0.36, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.274, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.308, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
+    Stage(until=0.41, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
+    Stage(until=0.684, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=3.0),
     Stage(
         until=1.0,
         bare=0.35,
@@ -49,7 +54,8 @@ CURRICULUM = (
         cut=0.03,
         words=6.0,
         grown=True,
-        pace=6.0,
+        pace=5.0,
+        batch=0.5,
     ),
 )
 
@@ -106,7 +112,8 @@ class Curriculum:
             )
             if lesson is not None:
                 lessons.append(lesson)
-        groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), self._step_tokens // _PARTS)
+        most = int(self._step_tokens * stage.batch) // _PARTS
+        groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), most)
         steps = [groups[first : first + _PARTS] for first in range(0, len(groups), _PARTS)]
         rng.shuffle(steps)
         return (tuple(collate(group) for group in step) for step in steps)

@@ -25,7 +25,7 @@ _CHECK_EVERY = 0.1
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 """Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_COOLING = 0.35
+_COOLING = 0.2
 """Last part of the training, in which the learning rate falls."""
 _SLOW = 0.05
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
@@ -111,7 +111,8 @@ class Training:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], 1.0)
+            others = 1.0 if circuit.is_grown(self.model) else pace
+            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], others)
         weights = list(self.model.parameters())
         dropouts = [_dropout(part, self.model) for part in parts]
 
