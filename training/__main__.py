@@ -39,7 +39,6 @@ _CAPABILITIES = Capabilities(
     reading_tokens=_READ_TOKENS,
     per_token=True,
     prior=True,
-    repetition_penalty=1.6,
 )
 _WINDOW = 5
 """Tokens to each side that count as company when the embedding is started."""
