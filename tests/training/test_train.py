@@ -87,9 +87,9 @@ def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
     assert training.rate == 0
     training.progress.steps = 100
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 600
+    training.progress.seen = 700
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 825
+    training.progress.seen = 900
     assert training.rate == pytest.approx(5e-4)
     training.progress.seen = 1000
     assert training.rate == 0
