@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from training.batches import Batch, collate
 from training.lessons import Lesson, Teacher
@@ -40,35 +40,25 @@ class Stage:
     """Part of a whole step's tokens that a step has."""
 
 
+_REPLIES = Stage(
+    until=0.9,
+    bare=0.35,
+    asked_of_replies=0.15,
+    replies=8.0,
+    own_routes=0.7,
+    cut=0.03,
+    words=6.0,
+    grown=True,
+    pace=5.0,
+    batch=0.5,
+)
 CURRICULUM = (
     Stage(until=0.274, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
     Stage(until=0.308, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
     Stage(until=0.41, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
     Stage(until=0.684, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=3.0),
-    Stage(
-        until=0.9,
-        bare=0.35,
-        asked_of_replies=0.15,
-        replies=8.0,
-        own_routes=0.7,
-        cut=0.03,
-        words=6.0,
-        grown=True,
-        pace=5.0,
-        batch=0.5,
-    ),
-    Stage(
-        until=1.0,
-        bare=0.35,
-        asked_of_replies=0.15,
-        replies=4.0,
-        own_routes=0.7,
-        cut=0.03,
-        words=6.0,
-        grown=True,
-        pace=5.0,
-        batch=0.5,
-    ),
+    _REPLIES,
+    replace(_REPLIES, until=1.0, replies=4.0),
 )
 
 

@@ -78,7 +78,7 @@ class Training:
             torch.manual_seed((self._seed << 32) + self.progress.pools)
             stage = curriculum.stage(self.progress)
             if stage.grown and not circuit.is_grown(self.model):
-                self.grow()
+                self._grow()
             for parts in curriculum.pool(self.progress):
                 losses.append(self._step(parts, words=stage.words, pace=stage.pace))
             seconds += time.monotonic() - start
@@ -90,7 +90,7 @@ class Training:
                     check()
         self.model.load_state_dict(self._average.module.state_dict())
 
-    def grow(self) -> None:
+    def _grow(self) -> None:
         """Give the model what replies need; it goes on from the running average, with a new optimizer."""
         self.model.load_state_dict(self._average.module.state_dict())
         circuit.grow(self.model)
@@ -154,7 +154,7 @@ class Training:
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
         if progress["grown_at"] is not None and not circuit.is_grown(self.model):
-            self.grow()
+            self._grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
         states: dict[int, dict[str, torch.Tensor]] = {}
