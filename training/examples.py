@@ -21,7 +21,7 @@ REPLY_MOODS: dict[str, Mood] = {
     **dict.fromkeys(("happy", "grateful"), "positive"),
 }
 """What kinds of exchange say about the mood."""
-_NOT_CHAT = {"request", "opinion", "complaint"}
+_NOT_CHAT = {"request", "opinion", *REPLY_MOODS}
 _OR = " | "
 
 
@@ -83,7 +83,7 @@ def _questions(path: Path) -> Iterator[Item]:
 
 
 def routes_of_kind(kind: str) -> tuple[str, ...]:
-    """Where an exchange of this kind begins with talk, and not with a request or a judgement."""
+    """Where an exchange of this kind begins with talk, and not with a request, a judgement or a feeling."""
     return () if kind in _NOT_CHAT else ("chat",)
 
 

@@ -25,6 +25,9 @@ class Capabilities(BaseModel):
     """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""
     prior: bool = False
     """Whether decisions are divided by the prior of a content-free text unless the caller says otherwise."""
+    decision_layers: int | None = Field(default=None, ge=1)
+    """After how many of its layers the model decides, its embedding for an output layer; those behind them only write.
+    None: it decides with what it writes with."""
     per_token: bool = False
     """Whether decisions compare the likelihood per token of the options unless the caller says otherwise."""
 

@@ -2,11 +2,13 @@
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from torch.nn.functional import linear
 from transformers import DynamicCache
 
+from qwen_allinone.errors import CapabilityError
 from qwen_allinone.model.branches import Branch, Inquiry, PackedBatch, pack
 from qwen_allinone.model.memory_errors import memory_explained
 from qwen_allinone.model.prefix_cache import KeyValues, PrefixCache, as_dynamic_cache, shared_length, states_of
@@ -22,14 +24,26 @@ LeafScores = tuple[tuple[float, ...], ...]
 
 
 class Scorer:
-    """Scores branches with one model; the caller sees to it that one thread at a time does so."""
+    """Scores branches with one model; the caller sees to it that one thread at a time does so.
 
-    def __init__(self, model: "PreTrainedModel", cache: PrefixCache) -> None:
+    Args:
+        model: reads and scores.
+        cache: of what was read.
+        layers: after how many layers the options are scored, with the embedding for an output layer; None: after all,
+            with the model's own output layer.
+
+    Raises:
+        CapabilityError: the model has fewer layers, or not all of full attention.
+    """
+
+    def __init__(self, model: "PreTrainedModel", cache: PrefixCache, *, layers: int | None = None) -> None:
         self._model = model
         self._cache = cache
         layer_types = getattr(model.config.get_text_config(), "layer_types", None) or ["full_attention"]
         self.packs = set(layer_types) == {"full_attention"}
         """Whether the architecture lets branches share one row; otherwise each goes on from a clone of its states."""
+        self._layers = layers
+        self._deciding = model.base_model if layers is None else self._first_layers(layers)
 
     def score(self, prefix: Sequence[int], branches: Sequence[Branch]) -> LeafScores:
         """Log-likelihood of every leaf behind its stem and the prefix; the reading of the prefix is kept."""
@@ -103,14 +117,16 @@ class Scorer:
         )
         device = self._model.device
         cache = as_dynamic_cache(repeated)
-        hidden = self._model.base_model(
+        keep = keep and len(inquiries) > 1  # a single prefix is read on its own, and kept by that
+        hidden = self._hidden(
+            whole=keep,
             input_ids=batch.ids().to(device),
             attention_mask=batch.mask(len(prefix), self._model.dtype).to(device),
             position_ids=batch.positions(len(prefix)).to(device),
             past_key_values=cache,
             use_cache=True,
-        ).last_hidden_state
-        if keep and len(inquiries) > 1:  # a single prefix is read on its own, and kept by that
+        )
+        if keep:
             for row, each in enumerate(inquiries):
                 if each.prefix:
                     self._cache.store(each.prefix, states_of(cache, len(each.prefix), row=row))
@@ -124,10 +140,7 @@ class Scorer:
         places = sorted({target[:2] for target in targets})
         where = {place: index for index, place in enumerate(places)}
         numbers, columns = torch.tensor(places, device=device).T
-        logits = self._model.get_output_embeddings()(  # type: ignore[no-untyped-call]
-            hidden[numbers, columns]
-        )
-        logs = torch.log_softmax(logits.float(), dim=-1)
+        logs = self._log_likelihoods(hidden[numbers, columns])
         at, tokens = torch.tensor([(where[number, place], token) for number, place, token in targets], device=device).T
         found = iter(logs[at, tokens].tolist())
         return [
@@ -174,7 +187,7 @@ class Scorer:
             states.reorder_cache(same)  # type: ignore[arg-type]  # its one row becomes as many as there are leaves
         device = self._model.device
         seen = [[1] * (len(prefix) + len(row)) + [0] * (width - len(row)) for row in rows]
-        hidden = self._model.base_model(
+        hidden = self._deciding(
             input_ids=torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device),
             attention_mask=torch.tensor(seen, device=device),
             past_key_values=states,
@@ -183,16 +196,48 @@ class Scorer:
         found = []
         for row, (stem, leaf) in zip(hidden, leaves, strict=True):
             places = row[len(stem) - 1 : len(stem) + len(leaf) - 1]
-            logs = torch.log_softmax(self._model.get_output_embeddings()(places).float(), dim=-1)  # type: ignore[no-untyped-call]
+            logs = self._log_likelihoods(places)
             found.append(float(logs.gather(1, torch.tensor([leaf], device=device).T).sum()))
         return found
 
     def _score_alone(self, before: Sequence[int], leaf: Sequence[int]) -> float:
-        logits = self._model(
-            input_ids=self._tensor([*before, *leaf[:-1]]), use_cache=False, logits_to_keep=len(leaf)
-        ).logits[0]
-        log_probabilities = torch.log_softmax(logits.float(), dim=-1)
+        hidden = self._deciding(input_ids=self._tensor([*before, *leaf[:-1]]), use_cache=False).last_hidden_state[0]
+        log_probabilities = self._log_likelihoods(hidden[-len(leaf) :])
         return sum(float(log_probabilities[index, token]) for index, token in enumerate(leaf))
+
+    def _first_layers(self, count: int) -> torch.nn.Module:
+        """The model without the layers behind the first; it shares all weights with the whole."""
+        if not self.packs or self._model.config.num_hidden_layers < count:
+            raise CapabilityError(f"the model has no {count} layers of full attention after which it could decide")
+        first: Any = copy.copy(self._model.base_model)
+        first.config = copy.deepcopy(first.config)
+        first.config.num_hidden_layers = count
+        return cast(torch.nn.Module, first)
+
+    def _hidden(self, *, whole: bool, **inputs: Any) -> torch.Tensor:
+        """What the layers that decide have written. *Shape:* (rows, tokens, width).
+
+        Args:
+            whole: read with the other layers as well, because the states are kept.
+            inputs: of the model.
+        """
+        hidden: torch.Tensor
+        if whole and self._layers is not None:
+            base: Any = self._model.base_model
+            hidden = base.norm(base(**inputs, output_hidden_states=True).hidden_states[self._layers])
+        else:
+            hidden = self._deciding(**inputs).last_hidden_state
+        return hidden
+
+    def _log_likelihoods(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Of every token as the next one. *Shape:* (places, vocabulary)."""
+        if self._layers is None:
+            logits = self._model.get_output_embeddings()(hidden)  # type: ignore[no-untyped-call]
+        else:
+            embedding = self._model.get_input_embeddings()
+            vectors = [*embedding.parameters(), *embedding.buffers()][0]
+            logits = linear(hidden, vectors.to(hidden.dtype))
+        return torch.log_softmax(logits.float(), dim=-1)
 
     def _tensor(self, ids: Sequence[int]) -> torch.Tensor:
         return torch.tensor([list(ids)], device=self._model.device)

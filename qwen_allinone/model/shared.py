@@ -66,7 +66,7 @@ class SharedQwen:
             eos_token_id=list(stops), pad_token_id=stops[-1]
         )
         self.pipeline = QwenPipeline(model, tokenizer, self.chat.conversation, self._lock)
-        self._scorer = Scorer(model, self._cache)
+        self._scorer = Scorer(model, self._cache, layers=self.capabilities.decision_layers)
         self._prompts = PromptLayout(self.chat, self.capabilities, self.context_window)
         self._decider = Decider(self._prompts, ModelLikelihoods(self._prompts, self._scorer, self._lock))
         self._writer = Writer(self.pipeline, self.chat, self._scorer, window=self.context_window, lock=self._lock)

@@ -1,10 +1,12 @@
+import copy
+
 import pytest
 import torch
 from tiny_qwen import ENGLISH, QUESTIONS, SHAPE, close, laid_out, likelihood
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
-from qwen_allinone.errors import ModelBusyError
-from qwen_allinone.model import Message, SharedQwen
+from qwen_allinone.errors import CapabilityError, ModelBusyError
+from qwen_allinone.model import Message, SharedQwen, int8
 from qwen_allinone.model.branches import Branch, Inquiry
 from qwen_allinone.model.prefix_cache import PrefixCache
 from qwen_allinone.model.scorer import Scorer
@@ -115,6 +117,68 @@ def test_one_by_one_scores_equal_brute_force(any_qwen):
     prefix, branches = any_qwen.chat.encode(TEXT), branches_of(any_qwen)
     scores = Scorer(any_qwen.model, PrefixCache()).score_one_by_one(prefix, branches)
     assert_equal(scores, brute_force(any_qwen.model, prefix, branches))
+
+
+@pytest.fixture
+def first_layer(qwen) -> Qwen2ForCausalLM:
+    """The first of its layers, with the embedding for an output layer."""
+    config = copy.deepcopy(qwen.model.config)
+    config.num_hidden_layers, config.layer_types, config.tie_word_embeddings = 1, ["full_attention"], True
+    model = Qwen2ForCausalLM(config).eval()
+    model.base_model.load_state_dict(qwen.model.base_model.state_dict(), strict=False)
+    return model
+
+
+def test_a_model_may_decide_after_its_first_layers(qwen, first_layer):
+    """As a model of these layers alone would, in every way of scoring."""
+    assert qwen.model.config.num_hidden_layers > 1
+    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen)
+    expected = brute_force(first_layer, prefix, branches)
+    scorer = Scorer(qwen.model, PrefixCache(), layers=1)
+    assert_equal(scorer.score(prefix, branches), expected)
+    assert_equal(scorer.score(prefix, branches), expected)
+    assert_equal(scorer.score_one_by_one(prefix, branches), expected)
+    inquiries = [Inquiry(tuple(text), tuple(branches)) for text in (prefix, prefix[2:])]
+    for keep in (False, True):
+        found = Scorer(qwen.model, PrefixCache(), layers=1).score_all(inquiries, keep=keep)
+        assert_equal(found[0], expected)
+        assert_equal(found[1], brute_force(first_layer, prefix[2:], branches))
+
+
+def test_what_is_kept_of_decisions_was_read_by_all_layers(qwen):
+    """So that a reply can go on from it."""
+    prefix, branches = tuple(qwen.chat.encode(TEXT)), tuple(branches_of(qwen))
+    read = Scorer(qwen.model, PrefixCache()).read(prefix)
+    cache = PrefixCache()
+    Scorer(qwen.model, cache, layers=1).score_all([Inquiry(each, branches) for each in (prefix, prefix[2:])], keep=True)
+    known, kept = cache.longest(prefix)
+    assert known == len(prefix)
+    assert len(kept) == len(read)
+    for (keys, values), (expected_keys, expected_values) in zip(kept, read, strict=True):
+        torch.testing.assert_close(keys, expected_keys)
+        torch.testing.assert_close(values, expected_values)
+
+
+@pytest.mark.skipif(not int8.available(), reason="torch has no int8 operators for this CPU")
+def test_it_decides_with_its_embedding_in_16_bits_as_well(qwen, first_layer):
+    """Which is what remains of it in int8."""
+    model = copy.deepcopy(qwen.model)
+    model.get_input_embeddings().half().float()
+    model.lm_head.weight = torch.nn.Parameter(2 * model.lm_head.weight)
+    narrow = int8.quantised(model, stays=lambda _: True)
+    assert isinstance(narrow.get_input_embeddings(), int8.HalfEmbedding)
+    first_layer.load_state_dict({"model.embed_tokens.weight": model.get_input_embeddings().weight}, strict=False)
+    prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen)
+    assert_equal(
+        Scorer(narrow, PrefixCache(), layers=1).score(prefix, branches), brute_force(first_layer, prefix, branches)
+    )
+
+
+def test_a_model_cannot_decide_after_layers_it_has_not(qwen, hybrid):
+    """Nor can one whose layers are not all alike."""
+    for model, layers in ((qwen.model, 99), (hybrid.model, 1)):
+        with pytest.raises(CapabilityError, match="after which it could decide"):
+            Scorer(model, PrefixCache(), layers=layers)
 
 
 def test_eager_attention_gives_the_same_scores(qwen):

@@ -1,100 +1,54 @@
 """A new model decides as the bag of tokens does, before any training."""
 
-import copy
-from pathlib import Path
-
 import pytest
 import torch
-from transformers import AutoTokenizer, Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.capabilities import Capabilities
-from qwen_allinone.model.chatml import ChatML, Message
-from qwen_allinone.model.loading import bundled_folder
-from qwen_allinone.model.questions import Choice
-from training.circuit import grow, is_grown, language_weights, new_model, weights
-from training.sizes import Size
-
-_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
-_LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}
-_QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(_LABELS))}
+from qwen_allinone.model.chatml import Message
+from tests.training.conftest import LABELS, QUESTION
+from training.circuit import code_size, keep_codes
 
 
-@pytest.fixture(scope="module")
-def fresh() -> SharedQwen:
-    """A model whose words lie around the label they belong to, and whose other words lie anywhere."""
-    tokenizer = AutoTokenizer.from_pretrained(bundled_folder())
-    chat = ChatML(tokenizer)
-    torch.manual_seed(0)
-    vectors = torch.randn(_SIZE.vocabulary, _SIZE.width)
-    for label, words in _LABELS.items():
-        center = torch.randn(_SIZE.width) * 3
-        vectors[chat.encode(f"{label} {label}")] = center
-        for token in chat.encode(f"{words} {words}"):
-            vectors[token] = center + torch.randn(_SIZE.width)
-    model = new_model(_SIZE, vectors, chat)
-    return SharedQwen(model, tokenizer, capabilities=Capabilities(layout="text_first", per_token=True))
-
-
-@pytest.mark.parametrize("label", _LABELS)
+@pytest.mark.parametrize("label", LABELS)
 def test_a_text_goes_to_the_label_around_which_its_words_lie(fresh: SharedQwen, label: str) -> None:
     """Though other labels stand nearer to the answer, in the question."""
-    assert fresh.decide(_LABELS[label], _QUESTION)["label"].option == label
+    assert fresh.decide(LABELS[label], QUESTION)["label"].option == label
 
 
-@pytest.mark.parametrize("label", _LABELS)
+@pytest.mark.parametrize("label", LABELS)
 def test_what_others_said_counts_for_little(fresh: SharedQwen, label: str) -> None:
     """The assistant's words are hardly looked at; the user's are."""
-    other = next(each for each in _LABELS if each != label)
-    history = [Message("user", "hm"), Message("assistant", " ".join([_LABELS[other]] * 4))]
-    assert fresh.decide(_LABELS[label], _QUESTION, history=history)["label"].option == label
+    other = next(each for each in LABELS if each != label)
+    history = [Message("user", "hm"), Message("assistant", " ".join([LABELS[other]] * 4))]
+    assert fresh.decide(LABELS[label], QUESTION, history=history)["label"].option == label
 
 
 def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> None:
     """Its parts write zeros until they are trained."""
-    text = _LABELS["music"]
-    before = fresh.likelihoods(text, _QUESTION)["label"]
+    text = LABELS["music"]
+    before = fresh.likelihoods(text, QUESTION)["label"]
     with torch.no_grad():
         for layer in fresh.model.model.layers:
             layer.mlp.up_proj.weight.mul_(3)
         first = fresh.model.model.layers[0].self_attn
         first.v_proj.weight[first.head_dim :].mul_(3)
     fresh.forget()
-    assert fresh.likelihoods(text, _QUESTION)["label"] == pytest.approx(before)
+    assert fresh.likelihoods(text, QUESTION)["label"] == pytest.approx(before)
 
 
-def test_a_model_that_has_grown_decides_as_before(fresh: SharedQwen) -> None:
-    """The new layers write nothing yet, and the new output layer is the embedding's copy."""
-    grown = copy.deepcopy(fresh.model)
-    grow(grown)
-    again = SharedQwen(grown, fresh.tokenizer, capabilities=fresh.capabilities)
-    for text in _LABELS.values():
-        assert again.likelihoods(text, _QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, _QUESTION)["label"])
-    assert len(grown.model.layers) == len(fresh.model.model.layers) + 2
-    assert again.write("hello", max_new_tokens=2).new_tokens == 2
-
-
-def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
-    """Which is no longer the embedding."""
-    grown = copy.deepcopy(fresh.model)
-    grow(grown)
+def test_codes_are_told_apart_and_count_for_no_decision(fresh: SharedQwen) -> None:
+    """Also of words that lie in one place; and they are kept from what a step writes."""
+    text, size = LABELS["music"], code_size(fresh.model.config)
+    codes = fresh.model.get_input_embeddings().weight[:, :size].detach()
+    ids = torch.tensor(fresh.chat.encode(" ".join(LABELS.values())))
+    assert (codes[ids] @ codes.T).argmax(1).equal(ids)
+    before = fresh.likelihoods(text, QUESTION)["label"]
+    output = fresh.model.model.layers[-1].self_attn.o_proj.weight
     with torch.no_grad():
-        grown.lm_head.weight.mul_(2)
-    grown.save_pretrained(tmp_path)
-    loaded = Qwen2ForCausalLM.from_pretrained(tmp_path)
-    assert is_grown(loaded)
-    assert torch.equal(loaded.lm_head.weight, grown.lm_head.weight)
-    assert torch.equal(loaded.get_input_embeddings().weight, grown.get_input_embeddings().weight)
-
-
-def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
-    """And the norm before the output layer; the circuit stays the same."""
-    grown = copy.deepcopy(fresh.model)
-    before = {id(weight) for weight in weights(grown)}
-    assert not language_weights(grown)
-    old = {id(weight) for weight in grown.parameters()} - {id(grown.model.norm.weight)}
-    grow(grown)
-    language = {id(weight) for weight in language_weights(grown)}
-    assert {id(weight) for weight in weights(grown)} == before
-    assert not language & old
-    assert language | old == {id(weight) for weight in grown.parameters()}
+        output[: 2 * size] += 1
+        fresh.model.model.norm.weight[: 2 * size] += 1
+    fresh.forget()
+    assert fresh.likelihoods(text, QUESTION)["label"] != pytest.approx(before)
+    keep_codes(fresh.model)
+    fresh.forget()
+    assert fresh.likelihoods(text, QUESTION)["label"] == pytest.approx(before)
