@@ -1,5 +1,7 @@
 """Figures say what they are worth, and the sets of the accuracy benchmark are sound."""
 
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,18 +10,19 @@ import pytest
 import typer
 import yaml
 
-from benchmarks.accuracy import sets, unseen
+from benchmarks.accuracy import pages, sets, unseen
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.chats import Exchange, bare, is_broken, repeats, training_replies
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
 from benchmarks.accuracy.linear import LinearClassifier
-from benchmarks.accuracy.result import Result
+from benchmarks.accuracy.result import Result, weights_digest
 from benchmarks.accuracy.stability import order_figure
 from benchmarks.accuracy.task import as_given, intent_task
 from benchmarks.accuracy.training_rows import written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
-from qwen_allinone.model import Acceptance, Decision, SharedQwen
+from qwen_allinone.memory import embedder
+from qwen_allinone.model import Acceptance, Decision, SharedQwen, loading
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,3 +156,16 @@ def test_what_is_not_there_is_refused_before_anything_is_measured(
     with pytest.raises(typer.BadParameter, match=message):
         main(out=tmp_path / "result.json", **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", pages.PAGES, ids=lambda path: path.name)
+def test_pages_say_what_was_measured(path: Path) -> None:
+    """The tables of READMEs and model card are those of the result files, which are those of the weights that ship."""
+    page = path.read_text(encoding="utf-8")
+    assert pages.rewritten(page) == page
+    assert pages.rewritten(re.sub(r"\| \d+\.\d %", "| 0.0 %", page)) == page
+    result = json.loads((pages.RESULTS / "accuracy.json").read_text(encoding="utf-8"))
+    assert result["weights"] == {
+        "bundled": weights_digest(loading.bundled_folder()),
+        "embedder": weights_digest(embedder.bundled_folder()),
+    }
