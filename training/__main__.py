@@ -16,18 +16,18 @@ from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.shared import SharedQwen
-from training import bags, cooccurrence, curves, grammar, growth, tokenizer
+from training import bags, circuit, cooccurrence, curves, grammar, tokenizer
 from training.circuit import new_model
-from training.curriculum import DECISIONS, REPLIES, Curriculum, Stage
+from training.curriculum import CURRICULUM, Curriculum
 from training.examples import written
 from training.exclusions import unjudged
 from training.lessons import Teacher, prompt_words
 from training.public_sets import VALIDATION_SHARE, public, unseen
-from training.sizes import SIZES, Schedule, Size
+from training.sizes import SIZES, Size
 from training.sources import Item, Source, hold_out, texts_of
 from training.topics import topics
 from training.train import Training, kept
-from training.validation import accuracies, sharpen
+from training.validation import accuracies
 
 _VALIDATION_SHARE = 0.04
 """Of the written texts."""
@@ -62,9 +62,8 @@ def main(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Where the model goes; by default into the package.")] = None,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "small",
-    share: Annotated[
-        float, typer.Option(min=0, help="Of the size's own number of tokens, how many to train on.")
-    ] = 1.0,
+    tokens: Annotated[int | None, typer.Option(help="To train on, instead of the size's own number.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Highest learning rate, instead of the size's own.")] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -73,9 +72,9 @@ def main(
             help="Begin with the tokenizer and the weights in this folder instead of new ones.",
         ),
     ] = None,
-    decided: Annotated[
-        bool, typer.Option(help="The weights of --start have learned to decide: train them to reply.")
-    ] = False,
+    begin: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the curriculum that the weights of --start have behind them.")
+    ] = 0.0,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Parts of a step computed side by side, each by one thread.")] = 2,
     resume: Annotated[bool, typer.Option(help="Continue the training that the run folder holds.")] = False,
@@ -84,14 +83,15 @@ def main(
     """Train tokenizer and model, and write them in the form in which they ship."""
     torch.set_num_threads(1 if device == "cpu" else threads)
     folder = run or Path("runs") / size
-    _check(folder, size=size, start=start, decided=decided, resume=resume)
+    _check(folder, size=size, start=start, begin=begin, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.jsonl"
     say = _log(log)
     shape = SIZES[size]
     sources, held = _sources(data, seed=seed)
+    length, highest = tokens or shape.tokens, rate or shape.learning_rate
     rows = {source.name: len(source.items) for source in sources}
-    _same_settings(folder, {"size": size, "share": share, "seed": seed, "rows": rows}, resume=resume)
+    _same_settings(folder, {"size": size, "tokens": length, "rate": highest, "seed": seed, "rows": rows}, resume=resume)
     say({"rows": rows, "held out": len(held)})
 
     if start is not None:
@@ -99,44 +99,27 @@ def main(
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
+    curriculum = Curriculum(teacher, sources, stages=CURRICULUM, step_tokens=shape.batch, seed=seed)
+    model = cast(Qwen2ForCausalLM, qwen.model)
+    training = Training(model, tokens=length, learning_rate=highest, seed=seed, threads=threads)
+    training.progress.seen = int(begin * length)
+    if resume:
+        training.take_up(folder)
 
-    def train(
-        qwen: SharedQwen, sources: Sequence[Source], stages: Sequence[Stage], schedule: Schedule, *, before: int = 0
-    ) -> None:
-        model = cast(Qwen2ForCausalLM, qwen.model)
-        curriculum = Curriculum(teacher, sources, stages=stages, step_tokens=schedule.step, seed=seed)
-        tokens = int(share * schedule.tokens)
-        training = Training(model, tokens=tokens, learning_rate=schedule.rate, seed=seed, threads=threads)
-        if resume and growth.language_layers(model) == begun:
-            training.take_up(folder)
+    def check() -> None:
+        with training.averaged():
+            now = _in_training(model, qwen.tokenizer)
+            _save(now, folder)
+            say({"tokens": training.progress.seen, "accuracy": accuracies(now, held)})
+        training.keep(folder)
+        curves.draw(log, folder / "curves.png")
 
-        def tell(values: dict[str, Any]) -> None:
-            say({"tokens": before + training.progress.seen, **values})
-
-        def check() -> None:
-            with training.averaged():
-                _save(qwen, folder)
-                if not growth.language_layers(model):
-                    tell({"accuracy": accuracies(qwen, held)})
-            training.keep(folder)
-            curves.draw(log, folder / "curves.png")
-
-        training.run(curriculum, log=tell, check=check)
-        check()
-
-    begun = growth.language_layers(cast(Qwen2ForCausalLM, qwen.model))
-    if not begun:
-        if not decided:
-            train(qwen, sources, DECISIONS, shape.decisions)
-            say({"sharpened": sharpen(qwen, held)})
-        torch.manual_seed(seed)
-        qwen = _in_training(growth.grown(cast(Qwen2ForCausalLM, qwen.model)), qwen.tokenizer)
-    spoken = [source for source in sources if source.replies]
-    train(qwen, spoken, REPLIES, shape.replies, before=int(share * shape.decisions.tokens))
+    training.run(curriculum, log=say, check=check)
+    check()
     _copy(folder, out or bundled_folder())
 
 
-def _check(folder: Path, *, size: str, start: Path | None, decided: bool, resume: bool) -> None:
+def _check(folder: Path, *, size: str, start: Path | None, begin: float, resume: bool) -> None:
     """Refuse what cannot be meant before anything is written."""
     if size not in SIZES:
         raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
@@ -146,8 +129,8 @@ def _check(folder: Path, *, size: str, start: Path | None, decided: bool, resume
         raise typer.BadParameter(f"{folder} holds no training that could be resumed")
     if resume and start is not None:
         raise typer.BadParameter("a training that is resumed has its own weights; leave --start out")
-    if decided and start is None:
-        raise typer.BadParameter("--decided needs weights that have been trained so far; name them by --start")
+    if begin and start is None:
+        raise typer.BadParameter("--begin needs weights that have been trained so far; name them by --start")
     missing = [name for name in _MODEL_FILES if start is not None and not (start / name).is_file()]
     if missing:
         raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")
@@ -186,7 +169,7 @@ def _started(shape: Size, sources: Sequence[Source], folder: Path, *, seed: int)
     words = tokenizer.save(tokenizer.train(corpus, size=shape.vocabulary), folder, window=shape.window)
     chat = ChatML(words)
     vectors = cooccurrence.token_vectors(
-        (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.bag_width, window=_WINDOW, seed=seed
+        (chat.encode(text) for text in texts), size=shape.vocabulary, width=shape.width, window=_WINDOW, seed=seed
     )
     vectors = bags.learn(vectors, chat, sources, steps=shape.bag_steps, seed=seed)
     torch.manual_seed(seed)
@@ -201,9 +184,7 @@ def _loaded(folder: Path) -> SharedQwen:
 
 
 def _in_training(model: Qwen2ForCausalLM, words: PreTrainedTokenizerBase) -> SharedQwen:
-    added = growth.language_layers(model)
-    deciding = model.config.num_hidden_layers - added if added else None
-    capabilities = _CAPABILITIES.model_copy(update={"decision_layers": deciding})
+    capabilities = _CAPABILITIES.model_copy(update={"decision_layers": circuit.decision_layers(model)})
     return SharedQwen(model, words, name="in training", capabilities=capabilities)
 
 

@@ -10,10 +10,6 @@ arXiv:2301.05062), and everything else it learns is added to that:
 3. the last layer passes on whatever it looks at, a little of everything at first, so that it only has to learn where to
    look when a reply takes up a word;
 4. all else writes nothing at first, so the vocabulary is scored by its cosine with that mean.
-
-Words that lie close together in that embedding cannot be told apart by it. So some dimensions hold a code of each
-token's own, drawn at random, and as many are free. No layer writes there, and the output does not read them, until the
-model grows for its replies (``growth``).
 """
 
 import torch
@@ -34,12 +30,12 @@ _FLAGGED, _MARKED = 0.6, 0.4
 _ENDS = -3.0
 """Entry of the end of a turn in the speaker's dimension: it is likely wherever the user does not speak, so that no word
 of an option makes the end less likely than another's."""
-_CARRIED = 0.5
+_CARRIED = 0.4
 """By how much the mean of normalised vectors is multiplied before it is added."""
 _COPIED = 0.1
 """The same for what the last layer looks at."""
-_CODE = 0.45
-"""Length of a token's own code."""
+_LANGUAGE_LAYERS = 2
+"""Added behind the layers of the decisions."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
 """Query and key of the two kinds of attention, and how much less role tokens are looked at."""
 
@@ -49,7 +45,7 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
 
     Args:
         size: of the model.
-        vectors: of the tokens, for the tied embedding. *Shape:* (vocabulary, ``size.bag_width``)
+        vectors: of the tokens, for the tied embedding. *Shape:* (vocabulary, width)
         chat: knows the tokens that name roles.
     """
     config = Qwen2Config(
@@ -67,57 +63,82 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
     )
     model = Qwen2ForCausalLM(config)
     with torch.no_grad():
-        model.model.embed_tokens.weight.copy_(_embedding(vectors, code_size(config), chat))
+        model.model.embed_tokens.weight.copy_(_embedding(vectors, chat))
         for layer in model.model.layers:
-            write_nothing(layer)
+            _write_nothing(layer)
         first, middle, last = _attentions(model)
         _mark_speakers(first)
         _carry_mean(middle)
         _pass_on(last, _COPIED)
-    keep_codes(model)
     return model
+
+
+def grow(model: Qwen2ForCausalLM) -> None:
+    """Add what replies need: two layers that write nothing yet, and an output layer that begins as the embedding.
+
+    The model decides as before; what it learns to write need not move what it decides by.
+    """
+    config, layers = model.config, model.model.layers
+    start = len(layers)
+    config.num_hidden_layers = start + _LANGUAGE_LAYERS
+    config.layer_types = ["full_attention"] * config.num_hidden_layers
+    for index in range(start, config.num_hidden_layers):
+        layer = Qwen2DecoderLayer(config, index).to(model.device)
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                torch.nn.init.normal_(module.weight, std=config.initializer_range)
+                if module.bias is not None:
+                    torch.nn.init.zeros_(module.bias)
+        _write_nothing(layer)
+        layers.append(layer)
+    config.language_layers = _LANGUAGE_LAYERS
+    config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.all_tied_weights_keys = {}
+
+
+def is_grown(model: Qwen2ForCausalLM) -> bool:
+    """Whether it has layers of its own for replies."""
+    return _language_layers(model) > 0
+
+
+def decision_layers(model: Qwen2ForCausalLM) -> int | None:
+    """After how many layers it is to decide: those it had before it grew; None before."""
+    return len(model.model.layers) - _language_layers(model) if is_grown(model) else None
 
 
 def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
     """Those that begin with a meaning: the embedding, two attentions, and what the last one passes on."""
     first, middle, last = _attentions(model)
-    parts = [model.get_input_embeddings(), first, middle, *projections(last)[2:]]
+    parts = [model.get_input_embeddings(), first, middle, *_projections(last)[2:]]
     return [weight for part in parts for weight in part.parameters()]
 
 
-def keep_codes(model: Qwen2ForCausalLM) -> None:
-    """Undo what a step of the training has written into the codes and behind them."""
-    size = 2 * code_size(model.config)
-    with torch.no_grad():
-        model.model.norm.weight[:size] = 0
-        for layer in model.model.layers:
-            layer.self_attn.o_proj.weight[:size] = 0
-            layer.mlp.down_proj.weight[:size] = 0
+def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
+    """Those that were added for replies, and the norm before the output; none before the model has grown."""
+    if not is_grown(model):
+        return []
+    parts = [*model.model.layers[-_language_layers(model) :], model.model.norm, model.lm_head]
+    return [weight for part in parts for weight in part.parameters()]
 
 
-def code_size(config: Qwen2Config) -> int:
-    """Dimensions of a token's own code, the first ones; as many behind them are free. Together they fill a head."""
-    return int(config.hidden_size // config.num_attention_heads // 2)
+def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
+    layers = model.model.layers
+    count = len(layers) - _language_layers(model)
+    return layers[0].self_attn, layers[count // 2].self_attn, layers[count - 1].self_attn
 
 
-def write_nothing(layer: Qwen2DecoderLayer) -> None:
-    """What the layer computes is not added to anything."""
+def _language_layers(model: Qwen2ForCausalLM) -> int:
+    return int(getattr(model.config, "language_layers", 0))
+
+
+def _write_nothing(layer: Qwen2DecoderLayer) -> None:
     with torch.no_grad():
         layer.self_attn.o_proj.weight.zero_()
         layer.mlp.down_proj.weight.zero_()
 
 
-def projections(attention: torch.nn.Module) -> list[torch.nn.Linear]:
-    """Of queries, keys, values and output."""
-    return [getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "o")]
-
-
-def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
-    layers = model.model.layers
-    return layers[0].self_attn, layers[len(layers) // 2].self_attn, layers[-1].self_attn
-
-
-def _embedding(vectors: torch.Tensor, codes: int, chat: ChatML) -> torch.Tensor:
+def _embedding(vectors: torch.Tensor, chat: ChatML) -> torch.Tensor:
     embedding = vectors.clone()
     embedding[:, [_FLAG, _SPEAKER]] = 0
     embedding = normalize(embedding, dim=1)
@@ -128,12 +149,11 @@ def _embedding(vectors: torch.Tensor, codes: int, chat: ChatML) -> torch.Tensor:
         embedding[token, _SPEAKER] = _MARKED * side
     embedding = embedding * _NORM
     embedding[chat.end_of_turn, _SPEAKER] = _ENDS
-    own = normalize(torch.randn(len(vectors), codes), dim=1) * _CODE
-    return torch.cat([own, torch.zeros_like(own), embedding], 1)
+    return embedding
 
 
 def _mark_speakers(attention: torch.nn.Module) -> None:
-    query, key, value, output = projections(attention)
+    query, key, value, output = _projections(attention)
     width, size = output.weight.shape[0], _head_size(attention)
     place = size // 2 - 1  # turns so slowly with distance that it counts for nothing
     for projection in (query, key, value):
@@ -144,7 +164,7 @@ def _mark_speakers(attention: torch.nn.Module) -> None:
 
 
 def _carry_mean(attention: torch.nn.Module) -> None:
-    query, key, _, output = projections(attention)
+    query, key, _, output = _projections(attention)
     width, size = len(output.weight), _head_size(attention)
     query.weight.zero_()
     key.weight.zero_()
@@ -155,7 +175,7 @@ def _carry_mean(attention: torch.nn.Module) -> None:
 
 
 def _pass_on(attention: torch.nn.Module, part: float) -> None:
-    _, _, value, output = projections(attention)
+    _, _, value, output = _projections(attention)
     value.weight.copy_(torch.eye(len(value.weight)))
     value.weight[[_FLAG, _SPEAKER]] = 0
     output.weight.copy_(torch.eye(len(output.weight)) * part)
@@ -163,3 +183,7 @@ def _pass_on(attention: torch.nn.Module, part: float) -> None:
 
 def _head_size(attention: torch.nn.Module) -> int:
     return int(attention.head_dim)  # type: ignore[arg-type]
+
+
+def _projections(attention: torch.nn.Module) -> list[torch.nn.Linear]:
+    return [getattr(attention, f"{name}_proj") for name in ("q", "k", "v", "o")]

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2ForCausalLM
 
-from training import circuit, growth
+from training import circuit
 from training.batches import Batch
 from training.curriculum import Curriculum, Progress
 
@@ -23,17 +23,17 @@ _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
 _CHECK_EVERY = 0.1
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
-"""Of the words of a right option and of a reply, next to a decision."""
+"""Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_COOLING = 0.4
+_COOLING = 0.2
 """Last part of the training, in which the learning rate falls."""
 _SLOW = 0.05
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _DECAY = 0.05
-_EPSILON, _RARE = 1e-8, 3e-5
+_EPSILON, _RARE = 1e-8, 1e-4
 """Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so
-that they can still be copied."""
+that they can still be decided upon and copied."""
 _STATE, _PROGRESS = "state.safetensors", "progress"
 
 
@@ -48,16 +48,16 @@ class Training:
         self._seed = seed
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
-        self._weights = growth.language_weights(model) or list(model.parameters())
-        for weight in model.parameters():
-            weight.requires_grad_(any(weight is each for each in self._weights))
-        self._optimizer = _optimizer(model, self._weights)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._optimizer = _optimizer(self.model)
         self._average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        climbed = min(1.0, self.progress.steps / 100)
+        climbed = min(1.0, (self.progress.steps - (self.progress.grown_at or 0)) / 100)
         return self._learning_rate * climbed * min(1.0, (1 - self.progress.share) / _COOLING)
 
     def run(
@@ -76,15 +76,26 @@ class Training:
             start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
-            losses += [self._step(parts) for parts in curriculum.pool(self.progress)]
+            stage = curriculum.stage(self.progress)
+            if stage.grown and not circuit.is_grown(self.model):
+                self._grow()
+            for parts in curriculum.pool(self.progress):
+                losses.append(self._step(parts, words=stage.words, pace=stage.pace))
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
-                log({"loss": sum(losses) / len(losses), "tokens_per_second": speed})
+                log({"tokens": self.progress.seen, "loss": sum(losses) / len(losses), "tokens_per_second": speed})
                 losses = []
                 if self.progress.share < 1:
                     check()
         self.model.load_state_dict(self._average.module.state_dict())
+
+    def _grow(self) -> None:
+        """Give the model what replies need; it goes on from the running average, with a new optimizer."""
+        self.model.load_state_dict(self._average.module.state_dict())
+        circuit.grow(self.model)
+        self.progress.grown_at = self.progress.steps
+        self._begin()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -96,25 +107,25 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch]) -> float:
+    def _step(self, parts: Sequence[Batch], *, words: float = 1.0, pace: float = 1.0) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * group["pace"]
+            others = 1.0 if circuit.is_grown(self.model) else pace
+            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], others)
+        weights = list(self.model.parameters())
         dropouts = [_dropout(part, self.model) for part in parts]
 
         def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
-            loss = loss_of(self.model, part.to(self.model.device), dropout=dropout)
-            return loss.item(), torch.autograd.grad(loss, self._weights)
+            loss = loss_of(self.model, part.to(self.model.device), words=words, dropout=dropout)
+            return loss.item(), torch.autograd.grad(loss, weights)
 
         losses, gradients = zip(*self._threads.map(learned, parts, dropouts), strict=True)
-        for weight, *summands in zip(self._weights, *gradients, strict=True):
+        for weight, *summands in zip(weights, *gradients, strict=True):
             weight.grad = torch.stack(summands).mean(0)
-        torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
-        if not growth.language_layers(self.model):
-            circuit.keep_codes(self.model)
         self.progress.seen += sum(part.size for part in parts)
         self.progress.steps += 1
         self._average.update_parameters(self.model)
@@ -142,6 +153,8 @@ class Training:
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
+        if progress["grown_at"] is not None and not circuit.is_grown(self.model):
+            self._grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
         states: dict[int, dict[str, torch.Tensor]] = {}
@@ -158,18 +171,18 @@ def kept(folder: Path) -> bool:
     return (folder / _STATE).is_file()
 
 
-def _optimizer(model: Qwen2ForCausalLM, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    grown = growth.language_layers(model) > 0
-    meant = set() if grown else {id(weight) for weight in circuit.weights(model)}
-    output = model.lm_head.weight if grown else None
-    settings: dict[tuple[float, float, float], list[torch.nn.Parameter]] = {}
-    for weight in weights:
-        pace = _SLOW if id(weight) in meant else 1.0
-        decay = 0.0 if pace < 1 or weight.ndim == 1 or weight is output else _DECAY
-        settings.setdefault((pace, decay, _RARE if weight is output else _EPSILON), []).append(weight)
+def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
+    parts = {id(weight): "language" for weight in circuit.language_weights(model)}
+    parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
+    settings: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
+    for weight in model.parameters():
+        part = parts.get(id(weight), "decisions")
+        output = part == "language" and weight is model.lm_head.weight
+        decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
+        settings.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
     groups = [
-        {"params": weights, "pace": pace, "weight_decay": decay, "eps": epsilon}
-        for (pace, decay, epsilon), weights in settings.items()
+        {"params": weights, "part": part, "weight_decay": decay, "eps": epsilon}
+        for (part, decay, epsilon), weights in settings.items()
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
@@ -180,12 +193,15 @@ def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
     return left.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
 
 
-def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, dropout: torch.Tensor | None = None) -> torch.Tensor:
+def loss_of(
+    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, dropout: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
     Args:
         model: in training.
         batch: of lessons.
+        words: how much words count, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
     """
     embeddings = model.get_input_embeddings()(batch.ids)
@@ -197,7 +213,8 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, dropout: torch.Tensor | No
     ).last_hidden_state
     places, place_of = torch.unique(batch.where, return_inverse=True)  # leaves share the place of their first token
     logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places])
-    costs = logits.logsumexp(1)[place_of] - logits[place_of, batch.tokens]
+    normalizers = logits.logsumexp(1)
+    costs = normalizers[place_of] - logits[place_of, batch.tokens]
     leaf_costs = torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
     count = int(batch.branches[-1]) + 1
     leaves = int(torch.bincount(batch.branches).max())
@@ -213,4 +230,4 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, dropout: torch.Tensor | No
     )
     gold = batch.shares * leaf_costs / batch.sizes
     written = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
-    return (picked + written) / count
+    return (picked + words * written) / count

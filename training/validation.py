@@ -1,12 +1,9 @@
-"""How well a model in training decides the rows, categories and labels that were held out, and how surely."""
+"""How well a model in training decides the rows, categories and labels that were held out."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
 from typing import Any
-
-import torch
 
 from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.model.decision import Decision
@@ -22,9 +19,6 @@ _INTENT = PromptFile.load("qwen_allinone.tools", "intent")
 _ROUTE = PromptFile.load("qwen_allinone.router", "route")
 _MOST = 100
 """Rows of each task and source."""
-_FEWER = 30
-"""The same where all is decided several times over."""
-_FACTORS = (0.9, 1.0, 1.1, 1.25, 1.4, 1.6, 1.8)
 _OTHERS = 5
 """Candidates besides the right one."""
 
@@ -35,48 +29,18 @@ def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
     Route of the inputs; mood of all that has one, but for the inputs; intent among six candidates; the intent as a
     route of the user's beside the shipped ones; yes or no.
     """
-    hits: dict[str, list[bool]] = {}
-    for name, exam, decision in _answered(qwen, held, most=_MOST):
-        hits.setdefault(name, []).append(exam.passed(decision))
-    return {name: f"{sum(found) / len(found):.3f} of {len(found)}" for name, found in hits.items()}
-
-
-def sharpen(qwen: SharedQwen, held: Sequence[Item]) -> float:
-    """Multiply what the output layer reads, so that the options are as probable as they are right.
-
-    One factor for all decisions (temperature scaling; Guo et al., 2017, arXiv:1706.04599): that of the lowest mean cost
-    of what was held out, every source and task counting alike.
-    """
-    weight = qwen.model.model.norm.weight
-    own, costs = weight.detach().clone(), {}
-    for factor in _FACTORS:
-        with torch.no_grad():
-            weight.copy_(own * factor)
-        found: dict[str, list[float]] = {}
-        for name, exam, decision in _answered(qwen, held, most=_FEWER):
-            found.setdefault(name, []).append(-log(max(exam.probability(decision), 1e-9)))
-        costs[factor] = sum(sum(each) / len(each) for each in found.values()) / len(found)
-    best = min(costs, key=costs.__getitem__)
-    with torch.no_grad():
-        weight.copy_(own * best)
-    qwen.forget()
-    return best
-
-
-def _answered(qwen: SharedQwen, held: Sequence[Item], *, most: int) -> Iterator[tuple[str, "_Exam", Decision]]:
-    """Name of each task and source, with its exams and what the model decides."""
     qwen.model.eval()  # type: ignore[no-untyped-call]
     qwen.forget()
     exams: dict[str, list[_Exam]] = {}
     for item in random.Random(0).sample(held, len(held)):
         for exam in _exams(item):
             exams.setdefault(f"{exam.task} {item.source} {item.language}", []).append(exam)
-    drawn = [(name, exam) for name, found in sorted(exams.items()) if len(found) > 9 for exam in found[:most]]
+    drawn = [(name, exam) for name, found in sorted(exams.items()) if len(found) > 9 for exam in found[:_MOST]]
     answers = qwen.decide_all((exam.text, {exam.task: exam.question}) for _, exam in drawn)
+    hits: dict[str, list[bool]] = {}
     for (name, exam), answer in zip(drawn, answers, strict=True):
-        if isinstance(answer, QwenAllInOneError):
-            raise answer
-        yield name, exam, answer[exam.task]
+        hits.setdefault(name, []).append(not isinstance(answer, QwenAllInOneError) and exam.passed(answer[exam.task]))
+    return {name: f"{sum(found) / len(found):.3f} of {len(found)}" for name, found in hits.items()}
 
 
 @dataclass(frozen=True)
@@ -87,14 +51,7 @@ class _Exam:
     right: tuple[str, ...]
 
     def passed(self, decision: Decision) -> bool:
-        return self._read(decision).option in self.right
-
-    def probability(self, decision: Decision) -> float:
-        """Of what is right."""
-        return sum(share for option, share in self._read(decision).probabilities.items() if option in self.right)
-
-    def _read(self, decision: Decision) -> Decision:
-        return by_polarity(decision) if self.task == "mood" else decision
+        return (by_polarity(decision).option if self.task == "mood" else decision.option) in self.right
 
 
 def _exams(item: Item) -> list[_Exam]:

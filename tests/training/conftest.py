@@ -10,10 +10,9 @@ from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.questions import Choice
 from training.circuit import new_model
-from training.sizes import Schedule, Size
+from training.sizes import Size
 
-_NONE = Schedule(tokens=0, rate=0.0, step=0)
-_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, decisions=_NONE, replies=_NONE)
+_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, tokens=0, learning_rate=0.0, batch=0)
 LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}
 QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(LABELS))}
 
@@ -24,11 +23,11 @@ def fresh() -> SharedQwen:
     tokenizer = AutoTokenizer.from_pretrained(bundled_folder())
     chat = ChatML(tokenizer)
     torch.manual_seed(0)
-    vectors = torch.randn(_SIZE.vocabulary, _SIZE.bag_width)
+    vectors = torch.randn(_SIZE.vocabulary, _SIZE.width)
     for label, words in LABELS.items():
-        center = torch.randn(_SIZE.bag_width) * 3
+        center = torch.randn(_SIZE.width) * 3
         vectors[chat.encode(f"{label} {label}")] = center
         for token in chat.encode(f"{words} {words}"):
-            vectors[token] = center + torch.randn(_SIZE.bag_width)
+            vectors[token] = center + torch.randn(_SIZE.width)
     model = new_model(_SIZE, vectors, chat)
     return SharedQwen(model, tokenizer, capabilities=Capabilities(layout="text_first", per_token=True))

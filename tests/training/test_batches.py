@@ -1,6 +1,5 @@
 """Training sees exactly what inference scores."""
 
-import copy
 import random
 from dataclasses import replace
 
@@ -56,13 +55,15 @@ def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: Shar
     shares = torch.tensor(lesson.answers[0])
     lengths = torch.tensor([float(len(leaf)) for leaf in lesson.branches[0].leaves])
     per_token = torch.tensor(scores) / lengths
-    expected = -(shares * torch.log_softmax(per_token, dim=0)).sum() - 0.02 * (shares * per_token).sum()
+    expected = -(shares * torch.log_softmax(per_token, dim=0)).sum() - 3 * 0.02 * (shares * per_token).sum()
     with torch.no_grad():
-        assert loss_of(qwen.model, collate([lesson])).item() == pytest.approx(expected.item(), rel=1e-3)
+        assert loss_of(qwen.model, collate([lesson]), words=3.0).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, lessons: list[Lesson]) -> None:
     """A few steps on one batch make its answers more likely."""
+    import copy
+
     model = copy.deepcopy(qwen.model)
     batch = collate(lessons)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

@@ -1,12 +1,16 @@
 """A new model decides as the bag of tokens does, before any training."""
 
+import copy
+from pathlib import Path
+
 import pytest
 import torch
+from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.chatml import Message
 from tests.training.conftest import LABELS, QUESTION
-from training.circuit import code_size, keep_codes
+from training.circuit import decision_layers, grow, is_grown, language_weights, weights
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -36,19 +40,53 @@ def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> N
     assert fresh.likelihoods(text, QUESTION)["label"] == pytest.approx(before)
 
 
-def test_codes_are_told_apart_and_count_for_no_decision(fresh: SharedQwen) -> None:
-    """Also of words that lie in one place; and they are kept from what a step writes."""
-    text, size = LABELS["music"], code_size(fresh.model.config)
-    codes = fresh.model.get_input_embeddings().weight[:, :size].detach()
-    ids = torch.tensor(fresh.chat.encode(" ".join(LABELS.values())))
-    assert (codes[ids] @ codes.T).argmax(1).equal(ids)
-    before = fresh.likelihoods(text, QUESTION)["label"]
-    output = fresh.model.model.layers[-1].self_attn.o_proj.weight
+def test_a_model_that_has_grown_decides_as_before(fresh: SharedQwen) -> None:
+    """The new layers write nothing yet, and the new output layer is the embedding's copy."""
+    grown = copy.deepcopy(fresh.model)
+    grow(grown)
+    again = SharedQwen(grown, fresh.tokenizer, capabilities=fresh.capabilities)
+    for text in LABELS.values():
+        assert again.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
+    assert len(grown.model.layers) == len(fresh.model.model.layers) + 2
+    assert again.write("hello", max_new_tokens=2).new_tokens == 2
+
+
+def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwen) -> None:
+    """Whatever the others have learned."""
+    grown = copy.deepcopy(fresh.model)
+    assert decision_layers(grown) is None
+    grow(grown)
     with torch.no_grad():
-        output[: 2 * size] += 1
-        fresh.model.model.norm.weight[: 2 * size] += 1
-    fresh.forget()
-    assert fresh.likelihoods(text, QUESTION)["label"] != pytest.approx(before)
-    keep_codes(fresh.model)
-    fresh.forget()
-    assert fresh.likelihoods(text, QUESTION)["label"] == pytest.approx(before)
+        for layer in grown.model.layers[-2:]:
+            torch.nn.init.normal_(layer.mlp.down_proj.weight)
+        grown.lm_head.weight.normal_()
+    deciding = fresh.capabilities.model_copy(update={"decision_layers": decision_layers(grown)})
+    again = SharedQwen(grown, fresh.tokenizer, capabilities=deciding)
+    for text in LABELS.values():
+        assert again.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
+
+
+def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
+    """Which is no longer the embedding."""
+    grown = copy.deepcopy(fresh.model)
+    grow(grown)
+    with torch.no_grad():
+        grown.lm_head.weight.mul_(2)
+    grown.save_pretrained(tmp_path)
+    loaded = Qwen2ForCausalLM.from_pretrained(tmp_path)
+    assert is_grown(loaded)
+    assert torch.equal(loaded.lm_head.weight, grown.lm_head.weight)
+    assert torch.equal(loaded.get_input_embeddings().weight, grown.get_input_embeddings().weight)
+
+
+def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
+    """And the norm before the output layer; the circuit stays the same."""
+    grown = copy.deepcopy(fresh.model)
+    before = {id(weight) for weight in weights(grown)}
+    assert not language_weights(grown)
+    old = {id(weight) for weight in grown.parameters()} - {id(grown.model.norm.weight)}
+    grow(grown)
+    language = {id(weight) for weight in language_weights(grown)}
+    assert {id(weight) for weight in weights(grown)} == before
+    assert not language & old
+    assert language | old == {id(weight) for weight in grown.parameters()}

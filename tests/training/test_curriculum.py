@@ -15,8 +15,8 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
     moods = [Item(f"text {number}", "inputs", mood="positive") for number in range(30)]
     talk = [Item(f"say {number}", "replies", reply="yes") for number in range(30)]
     stages = (
-        Stage(until=0.5, bare=0.5, asked_of_replies=0, replies=0, own_routes=0, cut=0),
-        Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, own_routes=0, cut=0),
+        Stage(until=0.5, bare=0.5, asked_of_replies=0, replies=0, own_routes=0, cut=0, words=1),
+        Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, own_routes=0, cut=0, words=1, batch=0.4),
     )
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
     return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, step_tokens=1000, seed=1)
@@ -42,8 +42,9 @@ def test_every_text_comes_before_any_comes_again(curriculum: Curriculum) -> None
     assert rounds[0] != rounds[1]
 
 
-def test_batches_keep_to_their_size(curriculum: Curriculum) -> None:
-    """A batch holds no more than half the tokens of a step, padding included, unless a single lesson is longer."""
-    batches = _batches(curriculum, Progress(total=100))
-    assert all(batch.size <= 500 or len(batch.ids) == 1 for batch in batches)
-    assert max(batch.size for batch in batches if len(batch.ids) > 1) > 250
+@pytest.mark.parametrize(("seen", "most"), [(0, 500), (60, 200)])
+def test_batches_keep_to_their_size(curriculum: Curriculum, seen: int, most: int) -> None:
+    """A batch holds no more tokens than its stage allows, padding included, unless a single lesson is longer."""
+    batches = _batches(curriculum, Progress(total=100, seen=seen))
+    assert all(batch.size <= most or len(batch.ids) == 1 for batch in batches)
+    assert max(batch.size for batch in batches if len(batch.ids) > 1) > most / 2

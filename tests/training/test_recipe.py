@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.model import Choice, SharedQwen
-from training import growth
 from training.sizes import SIZES, Size
 
 ROOT = Path(__file__).parents[2]
 
 
 def _run(*options: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "training", "--size", "tiny", "--share", "0.001", "--threads", "1"]
+    command = [sys.executable, "-m", "training", "--size", "tiny", "--tokens", "4000", "--threads", "1"]
     return subprocess.run([*command, *map(str, options)], cwd=ROOT, capture_output=True, text=True, check=False)
 
 
@@ -28,7 +27,6 @@ def test_the_command_writes_a_model_that_loads_and_decides(tmp_path: Path) -> No
     qwen = SharedQwen.load(str(out))
     assert type(qwen.tokenizer).__name__.startswith("Qwen2Tokenizer")
     assert qwen.capabilities.summary == "leading"
-    assert qwen.capabilities.decision_layers == SIZES["tiny"].layers < qwen.model.config.num_hidden_layers
     decision = qwen.decide("还行", {"mood": Choice(instructions="情绪？", criteria={"正面": None, "负面": None})})[
         "mood"
     ]
@@ -73,7 +71,7 @@ def _plain(told: str) -> str:
 def test_every_size_could_ship(size: Size) -> None:
     """None has more weights than fit into 25 MB at two bytes each, once it has grown."""
     layer = 4 * size.width**2 + 3 * size.width * size.inner
-    assert 2 * (2 * size.vocabulary * size.width + (size.layers + growth.LAYERS) * layer) < 24_900_000
+    assert 2 * (2 * size.vocabulary * size.width + (size.layers + 2) * layer) < 24_900_000
 
 
 @pytest.mark.parametrize(
@@ -83,7 +81,7 @@ def test_every_size_could_ship(size: Size) -> None:
         (["--resume"], "no training"),
         (["--start", "docs"], "lacks model.safetensors"),
         (["--data", "nowhere"], "does not exist"),
-        (["--decided"], "name them by --start"),
+        (["--begin", "0.5"], "name them by --start"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_written(

@@ -1,35 +1,31 @@
 """A training that was interrupted ends as if it had not been."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
-from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.chatml import ChatML
-from training import circuit, growth
-from training.curriculum import DECISIONS, Curriculum
+from training.batches import Batch
+from training.circuit import grow, is_grown
+from training.curriculum import CURRICULUM, Curriculum
 from training.lessons import Teacher
 from training.sources import Item, Source
 from training.train import Training, kept
 
-_TOKENS = 100_000
+_TOKENS = 350_000
 
 
 @pytest.fixture
 def curriculum(qwen: SharedQwen) -> Curriculum:
     """Two small sources."""
-    return _curriculum(qwen.chat)
-
-
-def _curriculum(chat: ChatML) -> Curriculum:
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
     talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-    return Curriculum(Teacher(chat, talk, text_tokens=40), sources, stages=DECISIONS, step_tokens=2000, seed=3)
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=CURRICULUM, step_tokens=2000, seed=3)
 
 
 _MOODS = ("positive", "negative")
@@ -40,10 +36,10 @@ class _InterruptedError(Exception):
 
 
 def _trained(
-    model: Qwen2ForCausalLM, curriculum: Curriculum, folder: Path, *, interrupted_at: float | None
+    qwen: SharedQwen, curriculum: Curriculum, folder: Path, *, interrupted_at: float | None
 ) -> dict[str, torch.Tensor]:
     def new() -> Training:
-        return Training(copy.deepcopy(model), tokens=_TOKENS, learning_rate=1e-3)
+        return Training(copy.deepcopy(qwen.model), tokens=_TOKENS, learning_rate=1e-3)
 
     def keep_and_stop() -> None:
         if training.progress.share < (interrupted_at or 0):
@@ -64,15 +60,14 @@ def _trained(
     return dict(training.model.state_dict())
 
 
-@pytest.mark.parametrize("grown", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.9])
 def test_a_resumed_training_gives_the_same_weights(
-    qwen: SharedQwen, curriculum: Curriculum, tmp_path: Path, grown: bool
+    qwen: SharedQwen, curriculum: Curriculum, tmp_path: Path, share: float
 ) -> None:
     """Weights, optimizer, average, learning rate and the order of the texts all go on where they were."""
-    model = growth.grown(qwen.model) if grown else qwen.model
-    whole = _trained(model, curriculum, tmp_path, interrupted_at=None)
+    whole = _trained(qwen, curriculum, tmp_path, interrupted_at=None)
     assert not kept(tmp_path)
-    resumed = _trained(model, curriculum, tmp_path, interrupted_at=0.3)
+    resumed = _trained(qwen, curriculum, tmp_path, interrupted_at=share)
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
 
 
@@ -92,9 +87,9 @@ def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
     assert training.rate == 0
     training.progress.steps = 100
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 500
+    training.progress.seen = 700
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 800
+    training.progress.seen = 900
     assert training.rate == pytest.approx(5e-4)
     training.progress.seen = 1000
     assert training.rate == 0
@@ -111,37 +106,44 @@ def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: C
     assert 0 < slow < 0.1
 
 
-def test_replies_are_learned_without_touching_what_decides(qwen: SharedQwen, curriculum: Curriculum) -> None:
-    """Once a model has grown, only what was added is trained."""
-    model = growth.grown(qwen.model)
-    own = {id(weight) for weight in growth.language_weights(model)}
-    before = {name: weight.clone() for name, weight in model.named_parameters()}
-    training = Training(model, tokens=_TOKENS, learning_rate=1e-3)
-    training.progress.steps = 100
-    training._step(next(curriculum.pool(training.progress)))
-    moved = {id(weight) for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
-    assert moved
-    assert moved <= own
+def test_the_model_grows_when_its_stage_begins(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """From then on the learning rate climbs once more."""
+    training = Training(copy.deepcopy(qwen.model), tokens=120_000, learning_rate=1e-3)
+    layers, grown_after = len(training.model.model.layers), []
+
+    def step(parts: Sequence[Batch], **settings: float) -> float:
+        grown_after.append((training.progress.share, is_grown(training.model), training.rate))
+        return took(parts, **settings)
+
+    took, training._step = training._step, step  # type: ignore[method-assign]
+    training.run(curriculum, log=lambda _: None, check=lambda: None)
+    assert len(training.model.model.layers) == layers + 2
+    begun = next(share for share, grown, _ in grown_after if grown)
+    assert CURRICULUM[[stage.grown for stage in CURRICULUM].index(True) - 1].until <= begun < 1
+    assert [grown for _, grown, _ in grown_after] == sorted(grown for _, grown, _ in grown_after)
+    assert next(rate for _, grown, rate in grown_after if grown) == 0
 
 
-def test_no_step_writes_into_the_codes(qwen: SharedQwen, curriculum: Curriculum) -> None:
-    """They are kept for what the model grows for its replies."""
-    model = copy.deepcopy(qwen.model)
-    circuit.keep_codes(model)
-    training = Training(model, tokens=_TOKENS, learning_rate=1e-3)
-    training.progress.steps = 100
-    training._step(next(curriculum.pool(training.progress)))
-    ids = torch.arange(20)[None]
-    codes = slice(2 * circuit.code_size(model.config))
-    with torch.no_grad():
-        states = model.model(ids, output_hidden_states=True).hidden_states
-    assert all(torch.equal(states[0][..., codes], state[..., codes]) for state in states[1:-1])
-    assert not states[-1][..., codes].any()
+def test_the_pace_of_a_stage_moves_what_was_added_and_nothing_else(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """The first step of Adam moves every weight by its learning rate."""
+    model, moved = copy.deepcopy(qwen.model), {}
+    grow(model)
+    for pace in (1.0, 5.0):
+        training = Training(copy.deepcopy(model), tokens=_TOKENS, learning_rate=1e-3)
+        training.progress.steps = 100
+        before = {name: weight.clone() for name, weight in training.model.named_parameters()}
+        training._step(next(curriculum.pool(training.progress)), pace=pace)
+        after = dict(training.model.named_parameters())
+        moved[pace] = {name: (after[name] - weight).abs().max().item() for name, weight in before.items()}
+    last = len(model.model.layers) - 1
+    for name, fold in ((f"model.layers.{last}.mlp.down_proj.weight", 5), ("model.layers.0.mlp.down_proj.weight", 1)):
+        assert moved[5.0][name] == pytest.approx(fold * moved[1.0][name], rel=0.02)
 
 
-def test_words_that_are_hardly_written_stay_in_the_output_layer(fresh: SharedQwen) -> None:
+def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """Adam would move the rows of all words alike, however small their gradient."""
-    model, curriculum = growth.grown(fresh.model), _curriculum(fresh.chat)
+    model = copy.deepcopy(qwen.model)
+    grow(model)
     training = Training(model, tokens=_TOKENS, learning_rate=1e-3)
     training.progress.steps = 100
     before = model.lm_head.weight.clone()
