@@ -235,7 +235,7 @@ class Scorer:
             logits = self._model.get_output_embeddings()(hidden)  # type: ignore[no-untyped-call]
         else:
             embedding = self._model.get_input_embeddings()
-            vectors = [*embedding.parameters(), *embedding.buffers()][0]
+            vectors = [*embedding.parameters(), *embedding.buffers()][0]  # a buffer where they are kept in 16 bits
             logits = linear(hidden, vectors.to(hidden.dtype))
         return torch.log_softmax(logits.float(), dim=-1)
 

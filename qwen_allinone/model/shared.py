@@ -87,7 +87,8 @@ class SharedQwen:
         Raises:
             ModelNotFoundError: there is no such model, or it is broken.
             InputError: there is no such device or precision.
-            CapabilityError: the device cannot compute in that precision, or a server was told which.
+            CapabilityError: the device cannot compute in that precision, a server was told which, or the model lacks
+                layers after which it is declared to decide.
             ServerError: the server cannot be reached.
             MissingExtraError: the client for servers is not installed.
         """
