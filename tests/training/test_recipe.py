@@ -1,5 +1,6 @@
 """One command makes a model that the toolkit loads."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.model import Choice, SharedQwen
+from training import circuit
+from training.__main__ import _in_training
 from training.sizes import SIZES, Size
 
 ROOT = Path(__file__).parents[2]
@@ -65,6 +68,15 @@ def _losses(run: Path) -> int:
 def _plain(told: str) -> str:
     """Without the frame and the line breaks of the terminal."""
     return " ".join(told.replace("│", " ").split())
+
+
+def test_a_model_that_has_grown_declares_after_which_layers_it_decides(fresh: SharedQwen) -> None:
+    """Those it had before; a model that has not grown decides with all."""
+    model = copy.deepcopy(fresh.model)
+    assert _in_training(model, fresh.tokenizer).capabilities.decision_layers is None
+    layers = len(model.model.layers)
+    circuit.grow(model)
+    assert _in_training(model, fresh.tokenizer).capabilities.decision_layers == layers < len(model.model.layers)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
