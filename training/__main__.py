@@ -191,8 +191,6 @@ def _in_training(model: Qwen2ForCausalLM, words: PreTrainedTokenizerBase) -> Sha
 def _save(qwen: SharedQwen, folder: Path) -> None:
     """Write the model as it is now, in the form in which it ships."""
     weights = {name: weight.half().cpu() for name, weight in qwen.model.state_dict().items()}
-    if qwen.model.config.tie_word_embeddings:
-        del weights["lm_head.weight"]
     qwen.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -32,31 +32,23 @@ class Stage:
     """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
-    grown: bool = False
-    """Whether the model has layers and an output layer of its own for replies (``circuit.grow``)."""
-    pace: float = 1.0
-    """Factor of the learning rate for these, and before the model has grown for all that begins without a meaning."""
     batch: float = 1.0
     """Part of a whole step's tokens that a step has."""
 
 
 _REPLIES = Stage(
-    until=0.9,
+    until=0.85,
     bare=0.35,
     asked_of_replies=0.15,
     replies=8.0,
     own_routes=0.7,
     cut=0.03,
     words=6.0,
-    grown=True,
-    pace=5.0,
     batch=0.5,
 )
 CURRICULUM = (
-    Stage(until=0.274, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
-    Stage(until=0.308, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
-    Stage(until=0.41, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
-    Stage(until=0.684, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=3.0),
+    Stage(until=0.1, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.15, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
     _REPLIES,
     replace(_REPLIES, until=1.0, replies=4.0),
 )
@@ -71,8 +63,6 @@ class Progress:
     seen: int = 0
     steps: int = 0
     pools: int = 0
-    grown_at: int | None = None
-    """Step at which the model grew, and the learning rate began to climb once more; None before."""
     drawn: dict[str, int] = field(default_factory=dict)
     """Items drawn of each source."""
 

@@ -11,7 +11,7 @@ class Size:
     width: int
     inner: int
     layers: int
-    """Of the decisions; two more are added for the replies (``circuit.grow``)."""
+    """That decide; two more write the replies (``circuit``)."""
     heads: int
     bag_steps: int
     """Of the first training of the embedding alone."""
@@ -26,6 +26,6 @@ class Size:
 
 SIZES = {
     "tiny": Size(6000, 96, 256, 3, 2, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
-    "small": Size(14000, 256, 512, 4, 4, bag_steps=1600, tokens=19_000_000, learning_rate=3e-4, batch=3000),
+    "small": Size(14000, 256, 512, 4, 4, bag_steps=1600, tokens=20_000_000, learning_rate=3e-4, batch=3000),
     "base": Size(14000, 256, 512, 5, 4, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
 }

@@ -25,11 +25,11 @@ _CHECK_EVERY = 0.1
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 """Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_COOLING = 0.2
+_COOLING = 0.4
 """Last part of the training, in which the learning rate falls."""
-_SLOW = 0.05
-"""Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
-too, which would soon blur it."""
+_PACE = {"circuit": 0.05, "decisions": 1.0, "language": 5.0}
+"""Factor of the learning rate. Weights that begin with a meaning hardly move: Adam moves all entries as far, those of
+rare tokens too, which would soon blur it. Those that only replies need take nothing from the decisions."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
 """Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so
@@ -48,16 +48,13 @@ class Training:
         self._seed = seed
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
-        self._begin()
-
-    def _begin(self) -> None:
         self._optimizer = _optimizer(self.model)
         self._average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        climbed = min(1.0, (self.progress.steps - (self.progress.grown_at or 0)) / 100)
+        climbed = min(1.0, self.progress.steps / 100)
         return self._learning_rate * climbed * min(1.0, (1 - self.progress.share) / _COOLING)
 
     def run(
@@ -76,11 +73,9 @@ class Training:
             start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
-            stage = curriculum.stage(self.progress)
-            if stage.grown and not circuit.is_grown(self.model):
-                self._grow()
+            words = curriculum.stage(self.progress).words
             for parts in curriculum.pool(self.progress):
-                losses.append(self._step(parts, words=stage.words, pace=stage.pace))
+                losses.append(self._step(parts, words=words))
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
@@ -89,13 +84,6 @@ class Training:
                 if self.progress.share < 1:
                     check()
         self.model.load_state_dict(self._average.module.state_dict())
-
-    def _grow(self) -> None:
-        """Give the model what replies need; it goes on from the running average, with a new optimizer."""
-        self.model.load_state_dict(self._average.module.state_dict())
-        circuit.grow(self.model)
-        self.progress.grown_at = self.progress.steps
-        self._begin()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -107,12 +95,11 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch], *, words: float = 1.0, pace: float = 1.0) -> float:
+    def _step(self, parts: Sequence[Batch], *, words: float = 1.0) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            others = 1.0 if circuit.is_grown(self.model) else pace
-            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], others)
+            group["lr"] = self.rate * _PACE[group["part"]]
         weights = list(self.model.parameters())
         dropouts = [_dropout(part, self.model) for part in parts]
 
@@ -153,8 +140,6 @@ class Training:
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
-        if progress["grown_at"] is not None and not circuit.is_grown(self.model):
-            self._grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
         states: dict[int, dict[str, torch.Tensor]] = {}
@@ -177,7 +162,7 @@ def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
     settings: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
     for weight in model.parameters():
         part = parts.get(id(weight), "decisions")
-        output = part == "language" and weight is model.lm_head.weight
+        output = weight is model.lm_head.weight
         decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
         settings.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
     groups = [
@@ -199,35 +184,65 @@ def loss_of(
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
     Args:
-        model: in training.
+        model: in training; decides before its last layers (``circuit.decision_layers``).
         batch: of lessons.
         words: how much words count, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
     """
-    embeddings = model.get_input_embeddings()(batch.ids)
-    hidden = model.model(
-        inputs_embeds=embeddings if dropout is None else embeddings * dropout,
-        position_ids=batch.positions,
-        attention_mask=batch.mask,
-        use_cache=False,
-    ).last_hidden_state
-    places, place_of = torch.unique(batch.where, return_inverse=True)  # leaves share the place of their first token
-    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places])
-    normalizers = logits.logsumexp(1)
-    costs = normalizers[place_of] - logits[place_of, batch.tokens]
-    leaf_costs = torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
+    costs = leaf_costs(model, batch, dropout)
     count = int(batch.branches[-1]) + 1
     leaves = int(torch.bincount(batch.branches).max())
     first = torch.searchsorted(batch.branches, torch.arange(count, device=batch.branches.device))
     column = torch.arange(len(batch.branches), device=batch.branches.device) - first[batch.branches]
     scores = torch.full((count, leaves), -1e9, device=costs.device)
-    scores[batch.branches, column] = -leaf_costs / batch.sizes
+    scores[batch.branches, column] = -costs / batch.sizes
     answers = torch.zeros_like(scores)
     answers[batch.branches, column] = batch.shares
     decisions = answers.new_zeros(count).index_add(0, batch.branches, (~batch.alone).float()) > 0
     picked = (
         cross_entropy(scores[decisions], answers[decisions], reduction="sum") if decisions.any() else costs.sum() * 0
     )
-    gold = batch.shares * leaf_costs / batch.sizes
-    written = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
-    return (picked + words * written) / count
+    gold = batch.shares * costs / batch.sizes
+    worded = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
+    return (picked + words * worded) / count
+
+
+def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None) -> torch.Tensor:
+    """Minus log-likelihood of every leaf: of options where the model decides, of replies where it writes.
+
+    *Shape:* (leaves,)
+    """
+    decided, written = _read(model, batch, dropout)
+    of_reply = batch.alone[batch.leaves]
+    costs = torch.zeros(len(of_reply), device=decided.device)
+    costs[~of_reply] = _costs(decided, model.model.embed_tokens.weight, batch, ~of_reply)
+    costs[of_reply] = _costs(written, model.lm_head.weight, batch, of_reply)
+    return torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
+
+
+def _read(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    """What decisions and what replies are written from.
+
+    *Shapes:* (places, width)
+    """
+    inner = model.model
+    hidden = inner.embed_tokens(batch.ids)
+    hidden = hidden if dropout is None else hidden * dropout
+    turned = inner.rotary_emb(hidden, position_ids=batch.positions)
+    read = []
+    for layer in inner.layers:
+        hidden = layer(hidden, attention_mask=batch.mask, position_embeddings=turned)
+        read.append(hidden)
+    ends = (read[circuit.decision_layers(model) - 1], hidden)
+    decided, written = (inner.norm(end).reshape(-1, end.shape[-1]) for end in ends)
+    return decided, written
+
+
+def _costs(hidden: torch.Tensor, output: torch.Tensor, batch: Batch, of: torch.Tensor) -> torch.Tensor:
+    """Of the tokens at some of a batch's targets, each given all before it.
+
+    *Shape:* (targets,)
+    """
+    places, place_of = torch.unique(batch.where[of], return_inverse=True)  # leaves share the place of their first token
+    logits = hidden[places] @ output.T
+    return logits.logsumexp(1)[place_of] - logits[place_of, batch.tokens[of]]

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen_allinone import settings
 from qwen_allinone.model import int8, loading
+from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.verdict import Staying, Verdict
 
 if TYPE_CHECKING:
@@ -75,9 +76,11 @@ class Int8Shelf:
         return self._path() / f"int8-{staying.replace(' ', '-')}.safetensors"
 
     def _verdict(self) -> Path:
-        """A verdict holds for the torch and the CPU that it was found with."""
-        found_with = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {int8.input_levels()}"
-        return self._path() / f"verdict-{hashlib.sha256(found_with.encode()).hexdigest()[:8]}.json"
+        """A verdict holds for the torch and the CPU that it was found with, and for what the model declares."""
+        path = self._path()
+        declared = Capabilities.of_folder(self._folder or path).model_dump_json()
+        found_with = f"{torch.__version__} {torch.backends.cpu.get_cpu_capability()} {int8.input_levels()} {declared}"
+        return path / f"verdict-{hashlib.sha256(found_with.encode()).hexdigest()[:8]}.json"
 
     def _path(self) -> Path:
         if self._folder is None:

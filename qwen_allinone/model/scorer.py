@@ -207,8 +207,10 @@ class Scorer:
 
     def _first_layers(self, count: int) -> torch.nn.Module:
         """The model without the layers behind the first; it shares all weights with the whole."""
-        if not self.packs or self._model.config.num_hidden_layers < count:
-            raise CapabilityError(f"the model has no {count} layers of full attention after which it could decide")
+        layers = self._model.config.num_hidden_layers
+        if not self.packs or layers < count:
+            has = f"it has {layers}" if self.packs else "not all of its layers are of full attention"
+            raise CapabilityError(f"the model cannot decide after {count} layers, as capabilities.json has it: {has}")
         first: Any = copy.copy(self._model.base_model)
         first.config = copy.deepcopy(first.config)
         first.config.num_hidden_layers = count

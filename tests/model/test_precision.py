@@ -122,6 +122,16 @@ def test_a_second_start_neither_probes_nor_reads_the_fp32_weights(
         assert torch.equal(first.model(ids).logits, second.model(ids).logits)
 
 
+def test_a_model_that_is_to_decide_otherwise_is_probed_anew(folder: str) -> None:
+    """The verdict was on decisions after all of its layers."""
+    examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
+    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    asked = examiner.asked
+    (Path(folder) / "capabilities.json").write_text('{"decision_layers": 1}', encoding="utf-8")
+    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    assert examiner.asked > asked
+
+
 def test_other_weights_in_the_folder_are_probed_anew(folder: str, cache: Path) -> None:
     """What was kept belongs to weights, not to a name, a size or a date; and the old ones are removed."""
     examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))

@@ -10,7 +10,7 @@ from qwen_allinone.model import SharedQwen
 from training.batches import collate
 from training.lessons import Lesson, Teacher
 from training.sources import Item
-from training.train import loss_of
+from training.train import leaf_costs, loss_of
 
 
 @pytest.fixture
@@ -32,19 +32,19 @@ def lessons(qwen: SharedQwen, items: list[Item]) -> list[Lesson]:
 
 
 def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Lesson]) -> None:
-    """The likelihood of each leaf in a padded batch equals the scorer's for the same prefix and branches."""
-    batch = collate(lessons)
+    """The likelihood of each leaf in a padded batch equals the scorer's, which reads options and replies elsewhere."""
+    writing = SharedQwen(qwen.model, qwen.tokenizer)
     with torch.no_grad():
-        hidden = qwen.model.model(
-            input_ids=batch.ids, position_ids=batch.positions, attention_mask=batch.mask, use_cache=False
-        ).last_hidden_state
-        logits = qwen.model.lm_head(hidden.reshape(-1, hidden.shape[-1])[batch.where])
-    likelihoods = torch.log_softmax(logits, dim=-1).gather(1, batch.tokens[:, None]).squeeze(1)
-    found = torch.zeros(len(batch.shares)).index_add(0, batch.leaves, likelihoods).tolist()
+        found = leaf_costs(qwen.model, collate(lessons))
     expected = [
-        score for lesson in lessons for branch in qwen._scorer.score(lesson.prefix, lesson.branches) for score in branch
+        -score
+        for lesson in lessons
+        for branch in lesson.branches
+        for leaves in (qwen if len(branch.leaves) > 1 else writing)._scorer.score(lesson.prefix, [branch])
+        for score in leaves
     ]
-    assert found == pytest.approx(expected, abs=1e-3)
+    assert len({len(branch.leaves) > 1 for lesson in lessons for branch in lesson.branches}) == 2
+    assert found.tolist() == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: SharedQwen, lessons: list[Lesson]) -> None:

@@ -1,6 +1,5 @@
 """One command makes a model that the toolkit loads."""
 
-import copy
 import json
 import shutil
 import subprocess
@@ -70,18 +69,15 @@ def _plain(told: str) -> str:
     return " ".join(told.replace("│", " ").split())
 
 
-def test_a_model_that_has_grown_declares_after_which_layers_it_decides(fresh: SharedQwen) -> None:
-    """Those it had before; a model that has not grown decides with all."""
-    model = copy.deepcopy(fresh.model)
-    assert _in_training(model, fresh.tokenizer).capabilities.decision_layers is None
-    layers = len(model.model.layers)
-    circuit.grow(model)
-    assert _in_training(model, fresh.tokenizer).capabilities.decision_layers == layers < len(model.model.layers)
+def test_a_model_declares_after_which_layers_it_was_taught_to_decide(fresh: SharedQwen) -> None:
+    """What the training reads is what the toolkit will read."""
+    declared = _in_training(fresh.model, fresh.tokenizer).capabilities.decision_layers
+    assert declared == circuit.decision_layers(fresh.model) < len(fresh.model.model.layers)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 def test_every_size_could_ship(size: Size) -> None:
-    """None has more weights than fit into 25 MB at two bytes each, once it has grown."""
+    """None has more weights than fit into 25 MB at two bytes each."""
     layer = 4 * size.width**2 + 3 * size.width * size.inner
     assert 2 * (2 * size.vocabulary * size.width + (size.layers + 2) * layer) < 24_900_000
 
