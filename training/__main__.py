@@ -18,16 +18,16 @@ from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.shared import SharedQwen
 from training import bags, circuit, cooccurrence, curves, grammar, tokenizer
 from training.circuit import new_model
-from training.curriculum import CURRICULUM, Curriculum
+from training.curriculum import Curriculum
 from training.examples import written
 from training.exclusions import unjudged
 from training.lessons import Teacher, prompt_words
+from training.phases import Phase, phases
 from training.public_sets import VALIDATION_SHARE, public, unseen
 from training.sizes import SIZES, Size
 from training.sources import Item, Source, hold_out, texts_of
 from training.topics import topics
-from training.train import Training, kept
-from training.validation import accuracies
+from training.train import Training
 
 _VALIDATION_SHARE = 0.04
 """Of the written texts."""
@@ -44,7 +44,7 @@ _WINDOW = 5
 """Tokens to each side that count as company when the embedding is started."""
 _PROMPT_REPEATS = 300
 """How often the prompts count when merges are learned, so that their words are short to read and quick to answer."""
-_SETTINGS = "settings.json"
+_SETTINGS, _LOG, _CURVES = "settings.json", "log.jsonl", "curves.png"
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json")
 _MODEL_FILES = ("model.safetensors", "config.json", "generation_config.json", "capabilities.json", *_TOKENIZER_FILES)
 
@@ -63,7 +63,6 @@ def main(
     out: Annotated[Path | None, typer.Option(help="Where the model goes; by default into the package.")] = None,
     size: Annotated[str, typer.Option(help=f"One of {', '.join(SIZES)}.")] = "small",
     tokens: Annotated[int | None, typer.Option(help="To train on, instead of the size's own number.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Highest learning rate, instead of the size's own.")] = None,
     start: Annotated[
         Path | None,
         typer.Option(
@@ -72,9 +71,9 @@ def main(
             help="Begin with the tokenizer and the weights in this folder instead of new ones.",
         ),
     ] = None,
-    begin: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of the curriculum that the weights of --start have behind them.")
-    ] = 0.0,
+    decided: Annotated[
+        bool, typer.Option("--decided", help="The weights of --start decide already; train their replies only.")
+    ] = False,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Parts of a step computed side by side, each by one thread.")] = 2,
     resume: Annotated[bool, typer.Option(help="Continue the training that the run folder holds.")] = False,
@@ -83,15 +82,15 @@ def main(
     """Train tokenizer and model, and write them in the form in which they ship."""
     torch.set_num_threads(1 if device == "cpu" else threads)
     folder = run or Path("runs") / size
-    _check(folder, size=size, start=start, begin=begin, resume=resume)
+    _check(folder, size=size, start=start, decided=decided, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.jsonl"
-    say = _log(log)
+    say = _logging(folder / _LOG)
     shape = SIZES[size]
     sources, held = _sources(data, seed=seed)
-    length, highest = tokens or shape.tokens, rate or shape.learning_rate
+    length = tokens or shape.tokens
     rows = {source.name: len(source.items) for source in sources}
-    _same_settings(folder, {"size": size, "tokens": length, "rate": highest, "seed": seed, "rows": rows}, resume=resume)
+    settings = {"size": size, "tokens": length, "decided": decided, "seed": seed, "rows": rows}
+    _same_settings(folder, settings, resume=resume)
     say({"rows": rows, "held out": len(held)})
 
     if start is not None:
@@ -99,38 +98,62 @@ def main(
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
-    curriculum = Curriculum(teacher, sources, stages=CURRICULUM, step_tokens=shape.batch, seed=seed)
-    model = cast(Qwen2ForCausalLM, qwen.model)
-    training = Training(model, tokens=length, learning_rate=highest, seed=seed, threads=threads)
-    training.progress.seen = int(begin * length)
-    if resume:
-        training.take_up(folder)
-
-    def check() -> None:
-        with training.averaged():
-            now = _in_training(model, qwen.tokenizer)
-            _save(now, folder)
-            say({"tokens": training.progress.seen, "accuracy": accuracies(now, held)})
-        training.keep(folder)
-        curves.draw(log, folder / "curves.png")
-
-    training.run(curriculum, log=say, check=check)
-    check()
+    both, before = phases(shape, cast(Qwen2ForCausalLM, qwen.model), sources, teacher), 0
+    for phase in both[1:] if decided else both:
+        part = length * phase.schedule.tokens // shape.tokens
+        _train(phase, qwen, held, folder, say, tokens=part, before=before, seed=seed, threads=threads)
+        before += part
     _copy(folder, out or bundled_folder())
 
 
-def _check(folder: Path, *, size: str, start: Path | None, begin: float, resume: bool) -> None:
+def _train(
+    phase: Phase,
+    qwen: SharedQwen,
+    held: Sequence[Item],
+    folder: Path,
+    say: Callable[[dict[str, Any]], None],
+    *,
+    tokens: int,
+    before: int,
+    seed: int,
+    threads: int,
+) -> None:
+    """One phase, from where it was kept or from its beginning."""
+    schedule, model = phase.schedule, cast(Qwen2ForCausalLM, qwen.model)
+    training = Training(model, phase.weights, tokens=tokens, learning_rate=schedule.rate, seed=seed, threads=threads)
+    curriculum = Curriculum(phase.made, phase.sources, step_tokens=schedule.step, seed=seed)
+    state = folder / f"{phase.name}.safetensors"
+    if state.is_file():
+        training.take_up(state)
+
+    def tell(values: dict[str, Any]) -> None:
+        say({"tokens": before + training.progress.seen, **values})
+
+    def check() -> None:
+        with training.averaged():
+            _save(qwen, folder)
+            tell(phase.examined(qwen, held))
+        training.keep(state)
+        curves.draw(folder / _LOG, folder / _CURVES)
+
+    if training.progress.share < 1:
+        training.run(curriculum, log=tell, check=check)
+        check()
+
+
+def _check(folder: Path, *, size: str, start: Path | None, decided: bool, resume: bool) -> None:
     """Refuse what cannot be meant before anything is written."""
     if size not in SIZES:
         raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
-    if kept(folder) and not resume:
+    kept = any((folder / f"{phase}.safetensors").is_file() for phase in ("decisions", "replies"))
+    if kept and not resume:
         raise typer.BadParameter(f"{folder} holds a training; --resume continues it, or choose another --run")
-    if resume and not (kept(folder) and (folder / _SETTINGS).is_file()):
+    if resume and not (kept and (folder / _SETTINGS).is_file()):
         raise typer.BadParameter(f"{folder} holds no training that could be resumed")
     if resume and start is not None:
         raise typer.BadParameter("a training that is resumed has its own weights; leave --start out")
-    if begin and start is None:
-        raise typer.BadParameter("--begin needs weights that have been trained so far; name them by --start")
+    if decided and start is None and not resume:
+        raise typer.BadParameter("--decided needs weights that decide; name them by --start")
     missing = [name for name in _MODEL_FILES if start is not None and not (start / name).is_file()]
     if missing:
         raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")
@@ -195,7 +218,7 @@ def _save(qwen: SharedQwen, folder: Path) -> None:
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-def _log(path: Path) -> Callable[[dict[str, Any]], None]:
+def _logging(path: Path) -> Callable[[dict[str, Any]], None]:
     def say(value: dict[str, Any]) -> None:
         line = json.dumps(value, ensure_ascii=False)
         print(line, flush=True)

@@ -9,10 +9,10 @@ _STYLES = ("-", "--", ":")
 
 
 def draw(log: Path, picture: Path) -> None:
-    """Plot loss and held-out accuracy of a log against the tokens seen.
+    """Plot loss and what held-out rows show of a log against the tokens seen.
 
     Args:
-        log: JSON lines with ``tokens`` and ``loss`` or ``accuracy``.
+        log: JSON lines with ``tokens`` and ``loss``, ``accuracy`` or ``reply cost``.
         picture: where the PNG goes.
     """
     from matplotlib.figure import Figure
@@ -23,6 +23,12 @@ def draw(log: Path, picture: Path) -> None:
     losses = [entry for entry in entries if "loss" in entry]
     above.plot([entry["tokens"] / 1e6 for entry in losses], [entry["loss"] for entry in losses], color="black")
     above.set_ylabel("training loss")
+    replied = [entry for entry in entries if "reply cost" in entry]
+    for name in replied[-1]["reply cost"] if replied else ():
+        costs = [(entry["tokens"] / 1e6, entry["reply cost"][name]) for entry in replied]
+        above.plot(*zip(*costs, strict=True), label=f"held-out reply, {name}", marker=".", linestyle="--")
+    if replied:
+        above.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     checks = [entry for entry in entries if "accuracy" in entry]
     for index, name in enumerate(sorted({name for entry in checks for name in entry["accuracy"]})):
         points = [

@@ -4,6 +4,18 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Schedule:
+    """How long and how fast something is trained."""
+
+    tokens: int
+    """To train on, padding included."""
+    rate: float
+    """The highest learning rate; it climbs for 100 steps, and falls linearly to zero at the end."""
+    step: int
+    """Tokens of one step, padding included."""
+
+
+@dataclass(frozen=True)
 class Size:
     """Shape of a model and its training."""
 
@@ -11,21 +23,49 @@ class Size:
     width: int
     inner: int
     layers: int
-    """That decide; two more write the replies (``circuit``)."""
+    """That decide; more write the replies (``circuit``)."""
     heads: int
     bag_steps: int
     """Of the first training of the embedding alone."""
-    tokens: int
-    """To train on, padding included."""
-    learning_rate: float
-    """The highest; it climbs for 100 steps, and falls linearly to zero at the end."""
-    batch: int
-    """Tokens of one step, padding included."""
+    decisions: Schedule
+    replies: Schedule
     window: int = 1024
+
+    @property
+    def tokens(self) -> int:
+        """Of both trainings."""
+        return self.decisions.tokens + self.replies.tokens
 
 
 SIZES = {
-    "tiny": Size(6000, 96, 256, 3, 2, bag_steps=20, tokens=6_000_000, learning_rate=2e-3, batch=3000),
-    "small": Size(14000, 256, 512, 4, 4, bag_steps=1600, tokens=20_000_000, learning_rate=3e-4, batch=3000),
-    "base": Size(14000, 256, 512, 5, 4, bag_steps=3000, tokens=400_000_000, learning_rate=5e-4, batch=12_000),
+    "tiny": Size(
+        6000,
+        96,
+        256,
+        3,
+        2,
+        bag_steps=20,
+        decisions=Schedule(4_000_000, 2e-3, 3000),
+        replies=Schedule(2_000_000, 2e-3, 3000),
+    ),
+    "small": Size(
+        14_000,
+        256,
+        512,
+        4,
+        4,
+        bag_steps=1600,
+        decisions=Schedule(3_000_000, 3e-4, 3000),
+        replies=Schedule(15_000_000, 1.5e-3, 2000),
+    ),
+    "base": Size(
+        14_000,
+        256,
+        512,
+        4,
+        4,
+        bag_steps=3000,
+        decisions=Schedule(100_000_000, 3e-4, 12_000),
+        replies=Schedule(300_000_000, 1.5e-3, 12_000),
+    ),
 }

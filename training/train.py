@@ -21,34 +21,54 @@ from training.curriculum import Curriculum, Progress
 
 _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
-_CHECK_EVERY = 0.1
-_GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
-"""Of the words of a right option and of a reply, next to a decision; times what the stage says."""
+_CHECK_EVERY = 0.2
+_GOLD_WEIGHT = 0.02
+"""Of the words of a right option, next to a decision."""
 _DROPOUT = 0.1
 _COOLING = 0.4
 """Last part of the training, in which the learning rate falls."""
-_PACE = {"circuit": 0.05, "decisions": 1.0, "language": 5.0}
-"""Factor of the learning rate. Weights that begin with a meaning hardly move: Adam moves all entries as far, those of
-rare tokens too, which would soon blur it. Those that only replies need take nothing from the decisions."""
+_SLOW = 0.05
+"""Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
+too, which would soon blur it."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
-"""Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so
-that they can still be decided upon and copied."""
-_STATE, _PROGRESS = "state.safetensors", "progress"
+"""Of Adam, and of the output layer: words that are hardly ever written stay where the embedding has them, so that they
+can still be copied."""
+_PROGRESS = "progress"
 
 
 class Training:
-    """A model in training: its optimizer, its running average and how far it is."""
+    """A model in training: its optimizer, its running average and how far it is.
+
+    Args:
+        model: to be trained.
+        weights: those that learn; the others stay as they are.
+        tokens: to train on, padding included.
+        learning_rate: the highest; it climbs for 100 steps, and falls to zero at the end.
+        seed: of what is left out of the token vectors.
+        threads: that compute the parts of a step.
+    """
 
     def __init__(
-        self, model: Qwen2ForCausalLM, *, tokens: int, learning_rate: float, seed: int = 0, threads: int = 1
+        self,
+        model: Qwen2ForCausalLM,
+        weights: Sequence[torch.nn.Parameter],
+        *,
+        tokens: int,
+        learning_rate: float,
+        seed: int = 0,
+        threads: int = 1,
     ) -> None:
         self.model = model
         self._threads = ThreadPoolExecutor(threads)
         self._seed = seed
         self.progress = Progress(tokens)
         self._learning_rate = learning_rate
-        self._optimizer = _optimizer(self.model)
+        self._weights = weights
+        model.requires_grad_(requires_grad=False)
+        for weight in weights:
+            weight.requires_grad_()
+        self._optimizer = _optimizer(model, weights)
         self._average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
 
     @property
@@ -65,7 +85,7 @@ class Training:
         Args:
             curriculum: draws the batches.
             log: told of loss and speed now and then.
-            check: called at every tenth of the way, when the model may be saved and the training kept.
+            check: called at every fifth of the way, when the model may be saved and the training kept.
         """
         losses: list[float] = []
         seconds, before = 0.0, self.progress.seen
@@ -73,13 +93,11 @@ class Training:
             start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
-            words = curriculum.stage(self.progress).words
-            for parts in curriculum.pool(self.progress):
-                losses.append(self._step(parts, words=words))
+            losses += [self._step(parts) for parts in curriculum.pool(self.progress)]
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
-                log({"tokens": self.progress.seen, "loss": sum(losses) / len(losses), "tokens_per_second": speed})
+                log({"loss": sum(losses) / len(losses), "tokens_per_second": speed})
                 losses = []
                 if self.progress.share < 1:
                     check()
@@ -95,22 +113,21 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch], *, words: float = 1.0) -> float:
+    def _step(self, parts: Sequence[Batch]) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * _PACE[group["part"]]
-        weights = list(self.model.parameters())
+            group["lr"] = self.rate * group["pace"]
         dropouts = [_dropout(part, self.model) for part in parts]
 
         def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
-            loss = loss_of(self.model, part.to(self.model.device), words=words, dropout=dropout)
-            return loss.item(), torch.autograd.grad(loss, weights)
+            loss = loss_of(self.model, part.to(self.model.device), dropout=dropout)
+            return loss.item(), torch.autograd.grad(loss, self._weights)
 
         losses, gradients = zip(*self._threads.map(learned, parts, dropouts), strict=True)
-        for weight, *summands in zip(weights, *gradients, strict=True):
+        for weight, *summands in zip(self._weights, *gradients, strict=True):
             weight.grad = torch.stack(summands).mean(0)
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        torch.nn.utils.clip_grad_norm_(self._weights, 1.0)
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
         self.progress.seen += sum(part.size for part in parts)
@@ -118,24 +135,21 @@ class Training:
         self._average.update_parameters(self.model)
         return float(sum(losses) / len(losses))
 
-    def keep(self, folder: Path) -> None:
+    def keep(self, path: Path) -> None:
         """Write all that is needed to continue, in one file: weights, their average, the optimizer and the progress."""
         tensors = {f"model.{name}": weight for name, weight in self.model.state_dict().items()}
         tensors |= {f"average.{name}": weight for name, weight in self._average.state_dict().items()}
         for number, state in self._optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{name}": value for name, value in state.items()}
         progress = {_PROGRESS: json.dumps(asdict(self.progress))}
-        save_file({name: tensor.clone() for name, tensor in tensors.items()}, folder / f".{_STATE}", progress)
-        (folder / f".{_STATE}").replace(folder / _STATE)
+        unfinished = path.with_name(f".{path.name}")
+        save_file({name: tensor.clone() for name, tensor in tensors.items()}, unfinished, progress)
+        unfinished.replace(path)
 
-    def take_up(self, folder: Path) -> None:
-        """Continue from what was kept.
-
-        Raises:
-            FileNotFoundError: nothing was kept there.
-        """
+    def take_up(self, path: Path) -> None:
+        """Continue from what was kept."""
         groups: dict[str, dict[str, torch.Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
-        with safe_open(folder / _STATE, "pt") as state:
+        with safe_open(path, "pt") as state:
             for name in state.keys():  # noqa: SIM118 - it is no mapping
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
@@ -151,23 +165,16 @@ class Training:
         self.progress = Progress(**progress)
 
 
-def kept(folder: Path) -> bool:
-    """Whether the folder holds a training that can be continued."""
-    return (folder / _STATE).is_file()
-
-
-def _optimizer(model: Qwen2ForCausalLM) -> torch.optim.Optimizer:
-    parts = {id(weight): "language" for weight in circuit.language_weights(model)}
-    parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
-    settings: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
-    for weight in model.parameters():
-        part = parts.get(id(weight), "decisions")
-        output = weight is model.lm_head.weight
-        decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
-        settings.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
+def _optimizer(model: Qwen2ForCausalLM, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    meant = {id(weight) for weight in circuit.weights(model)}
+    settings: dict[tuple[float, float, float], list[torch.nn.Parameter]] = {}
+    for weight in weights:
+        slow, output = id(weight) in meant, weight is model.lm_head.weight
+        decay = 0.0 if slow or weight.ndim == 1 or output else _DECAY
+        settings.setdefault((_SLOW if slow else 1.0, decay, _RARE if output else _EPSILON), []).append(weight)
     groups = [
-        {"params": weights, "part": part, "weight_decay": decay, "eps": epsilon}
-        for (part, decay, epsilon), weights in settings.items()
+        {"params": weights, "pace": pace, "weight_decay": decay, "eps": epsilon}
+        for (pace, decay, epsilon), weights in settings.items()
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
@@ -178,15 +185,12 @@ def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
     return left.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
 
 
-def loss_of(
-    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, dropout: torch.Tensor | None = None
-) -> torch.Tensor:
+def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, dropout: torch.Tensor | None = None) -> torch.Tensor:
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
     Args:
         model: in training; decides before its last layers (``circuit.decision_layers``).
         batch: of lessons.
-        words: how much words count, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
     """
     costs = leaf_costs(model, batch, dropout)
@@ -203,8 +207,8 @@ def loss_of(
         cross_entropy(scores[decisions], answers[decisions], reduction="sum") if decisions.any() else costs.sum() * 0
     )
     gold = batch.shares * costs / batch.sizes
-    worded = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
-    return (picked + words * worded) / count
+    worded = _GOLD_WEIGHT * gold[~batch.alone].sum() + gold[batch.alone].sum()
+    return (picked + worded) / count
 
 
 def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None) -> torch.Tensor:
@@ -212,30 +216,21 @@ def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | No
 
     *Shape:* (leaves,)
     """
-    decided, written = _read(model, batch, dropout)
     of_reply = batch.alone[batch.leaves]
-    costs = torch.zeros(len(of_reply), device=decided.device)
-    costs[~of_reply] = _costs(decided, model.model.embed_tokens.weight, batch, ~of_reply)
-    costs[of_reply] = _costs(written, model.lm_head.weight, batch, of_reply)
-    return torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
-
-
-def _read(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
-    """What decisions and what replies are written from.
-
-    *Shapes:* (places, width)
-    """
-    inner = model.model
+    inner, decides = model.model, circuit.decision_layers(model)
     hidden = inner.embed_tokens(batch.ids)
     hidden = hidden if dropout is None else hidden * dropout
     turned = inner.rotary_emb(hidden, position_ids=batch.positions)
-    read = []
-    for layer in inner.layers:
+    costs = torch.zeros(len(of_reply), device=hidden.device)
+    for done, layer in enumerate(inner.layers, 1):
         hidden = layer(hidden, attention_mask=batch.mask, position_embeddings=turned)
-        read.append(hidden)
-    ends = (read[circuit.decision_layers(model) - 1], hidden)
-    decided, written = (inner.norm(end).reshape(-1, end.shape[-1]) for end in ends)
-    return decided, written
+        if done == decides:
+            costs[~of_reply] = _costs(inner.norm(hidden), inner.embed_tokens.weight, batch, ~of_reply)
+            if not of_reply.any():
+                break
+    else:
+        costs[of_reply] = _costs(inner.norm(hidden), model.lm_head.weight, batch, of_reply)
+    return torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
 
 
 def _costs(hidden: torch.Tensor, output: torch.Tensor, batch: Batch, of: torch.Tensor) -> torch.Tensor:
@@ -244,5 +239,5 @@ def _costs(hidden: torch.Tensor, output: torch.Tensor, batch: Batch, of: torch.T
     *Shape:* (targets,)
     """
     places, place_of = torch.unique(batch.where[of], return_inverse=True)  # leaves share the place of their first token
-    logits = hidden[places] @ output.T
+    logits = hidden.reshape(-1, hidden.shape[-1])[places] @ output.T
     return logits.logsumexp(1)[place_of] - logits[place_of, batch.tokens[of]]

@@ -3,7 +3,10 @@
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
+
+import torch
+from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.model.decision import Decision
@@ -13,7 +16,10 @@ from qwen_allinone.model.shared import SharedQwen
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools.sentiment import by_polarity, mood_question
+from training.batches import collate
+from training.lessons import Teacher
 from training.sources import Item
+from training.train import loss_of
 
 _INTENT = PromptFile.load("qwen_allinone.tools", "intent")
 _ROUTE = PromptFile.load("qwen_allinone.router", "route")
@@ -21,6 +27,8 @@ _MOST = 100
 """Rows of each task and source."""
 _OTHERS = 5
 """Candidates besides the right one."""
+_MOST_REPLIES = 200
+_REPLY_TEXT_TOKENS = 112
 
 
 def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
@@ -41,6 +49,19 @@ def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
     for (name, exam), answer in zip(drawn, answers, strict=True):
         hits.setdefault(name, []).append(not isinstance(answer, QwenAllInOneError) and exam.passed(answer[exam.task]))
     return {name: f"{sum(found) / len(found):.3f} of {len(found)}" for name, found in hits.items()}
+
+
+def reply_costs(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, float]:
+    """Nats per token of held-out replies, by language; those that need a memory apart."""
+    teacher = Teacher(qwen.chat, [item for item in held if item.reply is not None], text_tokens=_REPLY_TEXT_TOKENS)
+    costs: dict[str, list[float]] = {}
+    for item in random.Random(0).sample(held, len(held)):
+        name = "memory" if item.memory else item.language
+        if item.reply is not None and len(costs.setdefault(name, [])) < _MOST_REPLIES:
+            batch = collate([teacher.reply(item, random.Random(item.text), cut=0)])
+            with torch.no_grad():
+                costs[name].append(loss_of(cast(Qwen2ForCausalLM, qwen.model), batch).item())
+    return {name: round(sum(found) / len(found), 3) for name, found in sorted(costs.items())}
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,13 @@
 """What a model in training is told about itself."""
 
+from dataclasses import replace
+
+import pytest
+
 from qwen_allinone.model import SharedQwen
 from tests.training.conftest import LABELS
 from training.sources import Item
-from training.validation import accuracies
+from training.validation import accuracies, reply_costs
 
 
 def _held(*, shift: int) -> list[Item]:
@@ -21,3 +25,12 @@ def test_accuracy_is_the_share_that_is_right(fresh: SharedQwen) -> None:
     """All where each text has its own label, none where it has its neighbour's."""
     assert accuracies(fresh, _held(shift=0)) == {"intent intents en": "1.000 of 27"}
     assert accuracies(fresh, _held(shift=1)) == {"intent intents en": "0.000 of 27"}
+
+
+def test_a_reply_costs_what_the_writing_model_finds(fresh: SharedQwen) -> None:
+    """Minus its log-likelihood per token; a new model finds likely what stands in the text."""
+    held = [Item("onion soup", "replies", reply=reply) for reply in ("onion soup", "song singer")]
+    near, far = (reply_costs(fresh, [item])["en"] for item in held)
+    assert 0 < near < far
+    assert reply_costs(fresh, held)["en"] == pytest.approx((near + far) / 2, abs=2e-3)
+    assert "memory" in reply_costs(fresh, [replace(held[0], memory="I like onions")])
