@@ -87,7 +87,8 @@ def main(
     say = _logging(folder / _LOG)
     shape = SIZES[size]
     sources, held = _sources(data, seed=seed)
-    length = tokens or shape.tokens
+    planned = shape.replies.tokens + (0 if decided else shape.both.tokens)
+    length = tokens or planned
     rows = {source.name: len(source.items) for source in sources}
     settings = {"size": size, "tokens": length, "decided": decided, "seed": seed, "rows": rows}
     _same_settings(folder, settings, resume=resume)
@@ -98,31 +99,32 @@ def main(
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
-    both, before = phases(shape, cast(Qwen2ForCausalLM, qwen.model), sources, teacher), 0
-    for phase in both[1:] if decided else both:
-        part = length * phase.schedule.tokens // shape.tokens
-        _train(phase, qwen, held, folder, say, tokens=part, before=before, seed=seed, threads=threads)
+    model, before = cast(Qwen2ForCausalLM, qwen.model), 0
+    whole = phases(shape, model, sources)
+    for phase in whole[1:] if decided else whole:
+        part = length * phase.schedule.tokens // planned
+        training = Training(
+            model, phase.weights, tokens=part, learning_rate=phase.schedule.rate, seed=seed, threads=threads
+        )
+        step = phase.schedule.step
+        curriculum = Curriculum(teacher, phase.sources, stages=phase.stages, step_tokens=step, seed=seed)
+        _train(phase, training, curriculum, qwen, held, folder=folder, before=before)
         before += part
     _copy(folder, out or bundled_folder())
 
 
 def _train(
     phase: Phase,
+    training: Training,
+    curriculum: Curriculum,
     qwen: SharedQwen,
     held: Sequence[Item],
-    folder: Path,
-    say: Callable[[dict[str, Any]], None],
     *,
-    tokens: int,
+    folder: Path,
     before: int,
-    seed: int,
-    threads: int,
 ) -> None:
     """One phase, from where it was kept or from its beginning."""
-    schedule, model = phase.schedule, cast(Qwen2ForCausalLM, qwen.model)
-    training = Training(model, phase.weights, tokens=tokens, learning_rate=schedule.rate, seed=seed, threads=threads)
-    curriculum = Curriculum(phase.made, phase.sources, step_tokens=schedule.step, seed=seed)
-    state = folder / f"{phase.name}.safetensors"
+    say, state = _logging(folder / _LOG), folder / f"{phase.name}.safetensors"
     if state.is_file():
         training.take_up(state)
 
@@ -145,7 +147,7 @@ def _check(folder: Path, *, size: str, start: Path | None, decided: bool, resume
     """Refuse what cannot be meant before anything is written."""
     if size not in SIZES:
         raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
-    kept = any((folder / f"{phase}.safetensors").is_file() for phase in ("decisions", "replies"))
+    kept = any((folder / f"{phase}.safetensors").is_file() for phase in ("both", "replies"))
     if kept and not resume:
         raise typer.BadParameter(f"{folder} holds a training; --resume continues it, or choose another --run")
     if resume and not (kept and (folder / _SETTINGS).is_file()):

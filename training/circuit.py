@@ -11,7 +11,7 @@ arXiv:2301.05062), and everything else it learns is added to that:
    has to learn where to look when a reply takes up a word;
 4. all else writes nothing at first, so the vocabulary is scored by its cosine with that mean.
 
-Decisions are scored there, by the embedding. More layers behind them and an output layer of its own, which begins as
+Decisions are scored there, by the embedding. Two more layers and an output layer of its own, which begins as
 the embedding, write the replies: what they learn moves nothing that the model decides by.
 """
 
@@ -33,12 +33,11 @@ _FLAGGED, _MARKED = 0.6, 0.4
 _ENDS = -3.0
 """Entry of the end of a turn in the speaker's dimension: it is likely wherever the user does not speak, so that no word
 of an option makes the end less likely than another's."""
-_CARRIED = 0.15
-"""By how much the mean of normalised vectors is multiplied before it is added: about as much as a token's own vector,
-which it would drown otherwise, so that replies knew the mood of a text and not its subject."""
+_CARRIED = 0.4
+"""By how much the mean of normalised vectors is multiplied before it is added."""
 _COPIED = 0.1
 """The same for what the last layer looks at."""
-_LANGUAGE_LAYERS = 3
+_LANGUAGE_LAYERS = 2
 """Behind those that decide."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
 """Query and key of the two kinds of attention, and how much less role tokens are looked at."""
@@ -88,12 +87,6 @@ def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
     first, middle, last = _attentions(model)
     parts = [model.get_input_embeddings(), first, middle, *_projections(last)[2:]]
     return [weight for part in parts for weight in part.parameters()]
-
-
-def decision_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that decisions need: all but what only replies do."""
-    language = {id(weight) for weight in language_weights(model)}
-    return [weight for weight in model.parameters() if id(weight) not in language]
 
 
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:

@@ -1,12 +1,12 @@
 """Which lessons are drawn when."""
 
 import random
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from training.batches import Batch, collate
 from training.lessons import Lesson, Teacher
-from training.sources import Item, Source
+from training.sources import Source
 
 _POOL = 384
 """Lessons that are sorted by length before they are cut into batches."""
@@ -14,44 +14,40 @@ _PARTS = 2
 """Batches of a step, which two cores compute side by side."""
 
 
-LessonMaker = Callable[[Item, random.Random, float], Lesson | None]
-"""Makes a lesson of an item, given how far the training is, from 0 to 1; None if there is nothing to learn."""
-
-
 @dataclass(frozen=True)
 class Stage:
-    """A stretch of the training of decisions."""
+    """A stretch of the training with one aim."""
 
     until: float
     """Share of the training at which the stage ends."""
     bare: float
     """How often a question comes in its shortest form, which teaches most per token."""
+    asked_of_replies: float
+    """How often a text that has a reply is asked about as well."""
+    replies: float
+    """By how much the shares of the sources with replies are multiplied."""
     own_routes: float
     """How often a text with a label is asked for its route, to which the label then belongs."""
     cut: float
     """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
+    words: float
+    """How much the words of replies and right options count; at first too little to drown the decisions."""
+    batch: float = 1.0
+    """Part of a whole step's tokens that a step has."""
 
 
-STAGES = (
-    Stage(until=0.7, bare=0.7, own_routes=0.4, cut=0.07),
-    Stage(until=1.0, bare=0.35, own_routes=0.5, cut=0.03),
+_MOSTLY_REPLIES = Stage(
+    until=0.8, bare=0.35, asked_of_replies=0.15, replies=8.0, own_routes=0.7, cut=0.03, words=6.0, batch=0.5
 )
-_CUT_FOR_REPLIES = 0.03
-
-
-def decisions(teacher: Teacher) -> LessonMaker:
-    """Questions, at first mostly in their shortest form, then in the toolkit's own wordings."""
-
-    def made(item: Item, rng: random.Random, share: float) -> Lesson | None:
-        stage = next((stage for stage in STAGES if share < stage.until), STAGES[-1])
-        return teacher.questions(item, rng, bare=stage.bare, own_routes=stage.own_routes, cut=stage.cut)
-
-    return made
-
-
-def replies(teacher: Teacher) -> LessonMaker:
-    """What to say to a text."""
-    return lambda item, rng, _: teacher.reply(item, rng, cut=_CUT_FOR_REPLIES)
+BOTH = (
+    Stage(until=0.14, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.2, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
+    _MOSTLY_REPLIES,
+    replace(_MOSTLY_REPLIES, until=1.0, replies=4.0),
+)
+"""Decisions first, on short questions, then the toolkit's own wordings, then replies as well."""
+REPLIES = (replace(_MOSTLY_REPLIES, until=1.0, asked_of_replies=0.0, batch=1.0),)
+"""Nothing else, and only what nothing else needs learns it."""
 
 
 @dataclass
@@ -75,25 +71,36 @@ class Progress:
 class Curriculum:
     """Draws batches; what it draws depends on the seed and the progress alone, so that a training can be continued."""
 
-    def __init__(self, made: LessonMaker, sources: Sequence[Source], *, step_tokens: int, seed: int) -> None:
-        self._made = made
+    def __init__(
+        self, teacher: Teacher, sources: Sequence[Source], *, stages: Sequence[Stage], step_tokens: int, seed: int
+    ) -> None:
+        self._teacher = teacher
         self._sources = sources
+        self._stages = stages
         self._step_tokens = step_tokens
         self._seed = seed
         self._orders: dict[tuple[str, int], list[int]] = {}
+
+    def stage(self, progress: Progress) -> Stage:
+        """The stage that a training has reached."""
+        return next((stage for stage in self._stages if progress.share < stage.until), self._stages[-1])
 
     def pool(self, progress: Progress) -> Iterator[tuple[Batch, ...]]:
         """The next steps, each of some batches of lessons of similar length."""
         rng = random.Random(f"{self._seed} {progress.pools}")
         progress.pools += 1
-        shares = [source.share for source in self._sources]
+        stage = self.stage(progress)
+        shares = [source.share * (stage.replies if source.replies else 1.0) for source in self._sources]
         lessons: list[Lesson] = []
         while len(lessons) < _POOL:
             source = rng.choices(self._sources, shares)[0]
-            lesson = self._made(source.items[self._next(source, progress)], rng, progress.share)
+            item = source.items[self._next(source, progress)]
+            lesson = self._teacher.lesson(
+                item, rng, bare=stage.bare, asked=stage.asked_of_replies, own_routes=stage.own_routes, cut=stage.cut
+            )
             if lesson is not None:
                 lessons.append(lesson)
-        most = self._step_tokens // _PARTS
+        most = int(self._step_tokens * stage.batch) // _PARTS
         groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), most)
         steps = [groups[first : first + _PARTS] for first in range(0, len(groups), _PARTS)]
         rng.shuffle(steps)

@@ -16,6 +16,7 @@ from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.model.questions import Choice, Noul, Question, Score, render_question
 from qwen_allinone.router.route import shipped_routes
 from qwen_allinone.tools import ChatTool
+from training.recall import Recall
 from training.roughening import roughened
 from training.sources import Item
 
@@ -109,6 +110,7 @@ class Teacher:
     def __init__(self, chat: ChatML, items: Sequence[Item], *, text_tokens: int) -> None:
         self._chat = chat
         self._replies = [item for item in items if item.reply is not None]
+        self._recall = Recall(self._replies)
         meanings = {label: meaning for item in items for label, meaning in item.meanings.items()}
         self._labels: dict[Language, list[tuple[str, str]]] = {
             language: [each for each in meanings.items() if language_of(each[0]) == language]
@@ -116,8 +118,15 @@ class Teacher:
         }
         self._text_tokens = text_tokens
 
-    def questions(
-        self, item: Item, rng: random.Random, *, bare: float = 0.25, own_routes: float = 0.2, cut: float = 0.07
+    def lesson(
+        self,
+        item: Item,
+        rng: random.Random,
+        *,
+        bare: float = 0.25,
+        asked: float = 1.0,
+        own_routes: float = 0.2,
+        cut: float = 0.07,
     ) -> Lesson | None:
         """The text with some of its questions; None if nothing can be asked of it.
 
@@ -125,42 +134,37 @@ class Teacher:
             item: the text and what is known about it.
             rng: draws everything.
             bare: how often a question comes in its shortest form, which teaches most per token.
+            asked: how often a text that has a reply is asked about as well.
             own_routes: how often the label of a text is asked for as a route.
             cut: how often, per character, every second text is cut before it is encoded.
         """
-        language = _language(item, rng)
-        asked = self._asked(item, language, rng, bare=bare, own_routes=own_routes)
-        if not asked:
-            return None
-        rng.shuffle(asked)
+        language = item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
+        item = self._recall.other_words(item, rng)
+        questions: list[tuple[Question, Answer]] = []
+        if item.reply is None or rng.random() < asked:
+            questions = self._questions(item, language, rng, bare=bare, own_routes=own_routes)
+        rng.shuffle(questions)
         branches, answers = [], []
-        for question, answer in asked[:_MOST_QUESTIONS]:
+        for question, answer in questions[:_MOST_QUESTIONS]:
             order = _order(question, rng)
             rendered = render_question(question, language, order=order)
             leaves = [(*self._chat.encode(words), self._chat.end_of_turn) for words in rendered.options.values()]
             branches.append(Branch(self._stem(rendered.text), tuple(leaves)))
             answers.append(_smoothed([answer.get(option, 0.0) for option in rendered.options]))
         persona = rng.random() > 0.08 + bare / 2
-        if rng.random() < _BLANK:
+        if branches and rng.random() < _BLANK:
             prefix = [
                 *self._turns([], language, persona=persona),
                 *self._user_turn(rng.choice(BLANKS[language]), rng, cut=cut),
             ]
             return Lesson(tuple(prefix), tuple(branches), tuple((1 / len(answer),) * len(answer) for answer in answers))
+        if item.reply is not None:
+            branches.append(self._reply(item, language, rng))
+            answers.append((1.0,))
+        if not branches:
+            return None
         prefix = self._prefix(item, language, rng, persona=persona, cut=cut)
         return Lesson(tuple(prefix), tuple(branches), tuple(answers))
-
-    def reply(self, item: Item, rng: random.Random, *, cut: float = 0.07) -> Lesson:
-        """The text with its reply; in between, as the chat tool asks for it, what is remembered and that it be kind.
-
-        Args:
-            item: the text and its reply.
-            rng: draws everything.
-            cut: how often, per character, every second text is cut before it is encoded.
-        """
-        language = _language(item, rng)
-        prefix = self._prefix(item, language, rng, persona=rng.random() > 0.25, cut=cut)
-        return Lesson(tuple(prefix), (self._reply(item, language, rng),), ((1.0,),))
 
     def _prefix(self, item: Item, language: Language, rng: random.Random, *, persona: bool, cut: float) -> list[int]:
         history: list[Message] = []
@@ -210,7 +214,7 @@ class Teacher:
         stem = self._stem(notes) if notes else tuple(self._chat.opening())
         return Branch(stem, ((*self._chat.encode(item.reply or ""), self._chat.end_of_turn),))
 
-    def _asked(
+    def _questions(
         self, item: Item, language: Language, rng: random.Random, *, bare: float, own_routes: float
     ) -> list[tuple[Question, Answer]]:
         asked: list[tuple[Question, Answer]] = []
@@ -231,11 +235,6 @@ class Teacher:
         if item.spans:
             asked += _keywords(item, language, rng)
         return asked
-
-
-def _language(item: Item, rng: random.Random) -> Language:
-    """In which the prompts are written: mostly the text's own."""
-    return item.language if rng.random() < 0.95 else rng.choice(("zh", "en"))
 
 
 def _order(question: Question, rng: random.Random) -> list[int] | None:

@@ -1,21 +1,17 @@
-"""What is learned one after the other: to decide, and, with all of that left as it is, to reply."""
+"""What is learned one after the other: to decide and to reply, then to reply with the decisions left as they are."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.model.shared import SharedQwen
-from training import circuit, curriculum, validation
-from training.curriculum import LessonMaker
-from training.lessons import Teacher
+from training import circuit, validation
+from training.curriculum import BOTH, REPLIES, Stage
 from training.sizes import Schedule, Size
 from training.sources import Item, Source
-
-_REPLIED = 0.3
-"""Part of their shares that texts with replies have while decisions are learned."""
 
 
 @dataclass(frozen=True)
@@ -27,30 +23,22 @@ class Phase:
     weights: Sequence[torch.nn.Parameter]
     """That learn."""
     sources: Sequence[Source]
-    made: LessonMaker
+    stages: Sequence[Stage]
     examined: Callable[[SharedQwen, Sequence[Item]], dict[str, Any]]
     """How well the model does what it learns, on items that were held out."""
 
 
-def phases(size: Size, model: Qwen2ForCausalLM, sources: Sequence[Source], teacher: Teacher) -> tuple[Phase, Phase]:
+def phases(size: Size, model: Qwen2ForCausalLM, sources: Sequence[Source]) -> tuple[Phase, Phase]:
     """Both, in their order."""
-    asked = [replace(each, share=each.share * _REPLIED) if each.replies else each for each in sources]
+
+    def costs(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, Any]:
+        return {"reply cost": validation.reply_costs(qwen, held)}
+
+    def all_of_it(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, Any]:
+        return {"accuracy": validation.accuracies(qwen, held), **costs(qwen, held)}
+
     replied = [each for each in sources if each.replies]
     return (
-        Phase(
-            "decisions",
-            size.decisions,
-            circuit.decision_weights(model),
-            asked,
-            curriculum.decisions(teacher),
-            lambda qwen, held: {"accuracy": validation.accuracies(qwen, held)},
-        ),
-        Phase(
-            "replies",
-            size.replies,
-            circuit.language_weights(model),
-            replied,
-            curriculum.replies(teacher),
-            lambda qwen, held: {"reply cost": validation.reply_costs(qwen, held)},
-        ),
+        Phase("both", size.both, list(model.parameters()), sources, BOTH, all_of_it),
+        Phase("replies", size.replies, circuit.language_weights(model), replied, REPLIES, costs),
     )

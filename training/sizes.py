@@ -10,7 +10,7 @@ class Schedule:
     tokens: int
     """To train on, padding included."""
     rate: float
-    """The highest learning rate; it climbs for 100 steps, and falls linearly to zero at the end."""
+    """The highest learning rate, of what is neither slow nor fast (``train``); it climbs for 100 steps, then falls."""
     step: int
     """Tokens of one step, padding included."""
 
@@ -23,18 +23,15 @@ class Size:
     width: int
     inner: int
     layers: int
-    """That decide; more write the replies (``circuit``)."""
+    """That decide; two more write the replies (``circuit``)."""
     heads: int
     bag_steps: int
     """Of the first training of the embedding alone."""
-    decisions: Schedule
+    both: Schedule
+    """Decisions and replies together."""
     replies: Schedule
+    """Alone, after that."""
     window: int = 1024
-
-    @property
-    def tokens(self) -> int:
-        """Of both trainings."""
-        return self.decisions.tokens + self.replies.tokens
 
 
 SIZES = {
@@ -45,8 +42,8 @@ SIZES = {
         3,
         2,
         bag_steps=20,
-        decisions=Schedule(4_000_000, 2e-3, 3000),
-        replies=Schedule(2_000_000, 2e-3, 3000),
+        both=Schedule(4_000_000, 2e-3, 3000),
+        replies=Schedule(2_000_000, 4e-4, 3000),
     ),
     "small": Size(
         14_000,
@@ -55,8 +52,8 @@ SIZES = {
         4,
         4,
         bag_steps=1600,
-        decisions=Schedule(3_000_000, 3e-4, 3000),
-        replies=Schedule(15_000_000, 1.5e-3, 2000),
+        both=Schedule(14_000_000, 3e-4, 3000),
+        replies=Schedule(6_000_000, 3e-4, 2000),
     ),
     "base": Size(
         14_000,
@@ -65,7 +62,7 @@ SIZES = {
         4,
         4,
         bag_steps=3000,
-        decisions=Schedule(100_000_000, 3e-4, 12_000),
-        replies=Schedule(300_000_000, 1.5e-3, 12_000),
+        both=Schedule(300_000_000, 5e-4, 12_000),
+        replies=Schedule(100_000_000, 3e-4, 12_000),
     ),
 }

@@ -22,14 +22,14 @@ from training.curriculum import Curriculum, Progress
 _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
 _CHECK_EVERY = 0.2
-_GOLD_WEIGHT = 0.02
-"""Of the words of a right option, next to a decision."""
+_GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
+"""Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
 _COOLING = 0.4
 """Last part of the training, in which the learning rate falls."""
-_SLOW = 0.05
-"""Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
-too, which would soon blur it."""
+_PACE = {"circuit": 0.05, "decisions": 1.0, "language": 5.0}
+"""Factor of the learning rate. Weights that begin with a meaning hardly move: Adam moves all entries as far, those of
+rare tokens too, which would soon blur it. Those that only replies need take nothing from the decisions."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
 """Of Adam, and of the output layer: words that are hardly ever written stay where the embedding has them, so that they
@@ -93,7 +93,8 @@ class Training:
             start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
-            losses += [self._step(parts) for parts in curriculum.pool(self.progress)]
+            words = curriculum.stage(self.progress).words
+            losses += [self._step(parts, words=words) for parts in curriculum.pool(self.progress)]
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
@@ -113,7 +114,7 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch]) -> float:
+    def _step(self, parts: Sequence[Batch], *, words: float = 1.0) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
@@ -121,7 +122,7 @@ class Training:
         dropouts = [_dropout(part, self.model) for part in parts]
 
         def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
-            loss = loss_of(self.model, part.to(self.model.device), dropout=dropout)
+            loss = loss_of(self.model, part.to(self.model.device), words=words, dropout=dropout)
             return loss.item(), torch.autograd.grad(loss, self._weights)
 
         losses, gradients = zip(*self._threads.map(learned, parts, dropouts), strict=True)
@@ -166,12 +167,13 @@ class Training:
 
 
 def _optimizer(model: Qwen2ForCausalLM, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    meant = {id(weight) for weight in circuit.weights(model)}
+    parts = {id(weight): "language" for weight in circuit.language_weights(model)}
+    parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
     settings: dict[tuple[float, float, float], list[torch.nn.Parameter]] = {}
     for weight in weights:
-        slow, output = id(weight) in meant, weight is model.lm_head.weight
-        decay = 0.0 if slow or weight.ndim == 1 or output else _DECAY
-        settings.setdefault((_SLOW if slow else 1.0, decay, _RARE if output else _EPSILON), []).append(weight)
+        part, output = parts.get(id(weight), "decisions"), weight is model.lm_head.weight
+        decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
+        settings.setdefault((_PACE[part], decay, _RARE if output else _EPSILON), []).append(weight)
     groups = [
         {"params": weights, "pace": pace, "weight_decay": decay, "eps": epsilon}
         for (pace, decay, epsilon), weights in settings.items()
@@ -185,12 +187,15 @@ def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
     return left.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
 
 
-def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, dropout: torch.Tensor | None = None) -> torch.Tensor:
+def loss_of(
+    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, dropout: torch.Tensor | None = None
+) -> torch.Tensor:
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
     Args:
         model: in training; decides before its last layers (``circuit.decision_layers``).
         batch: of lessons.
+        words: how much words count, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
     """
     costs = leaf_costs(model, batch, dropout)
@@ -207,8 +212,8 @@ def loss_of(model: Qwen2ForCausalLM, batch: Batch, *, dropout: torch.Tensor | No
         cross_entropy(scores[decisions], answers[decisions], reduction="sum") if decisions.any() else costs.sum() * 0
     )
     gold = batch.shares * costs / batch.sizes
-    worded = _GOLD_WEIGHT * gold[~batch.alone].sum() + gold[batch.alone].sum()
-    return (picked + worded) / count
+    worded = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
+    return (picked + words * worded) / count
 
 
 def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None) -> torch.Tensor:
@@ -226,10 +231,7 @@ def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | No
         hidden = layer(hidden, attention_mask=batch.mask, position_embeddings=turned)
         if done == decides:
             costs[~of_reply] = _costs(inner.norm(hidden), inner.embed_tokens.weight, batch, ~of_reply)
-            if not of_reply.any():
-                break
-    else:
-        costs[of_reply] = _costs(inner.norm(hidden), model.lm_head.weight, batch, of_reply)
+    costs[of_reply] = _costs(inner.norm(hidden), model.lm_head.weight, batch, of_reply)
     return torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
 
 

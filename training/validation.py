@@ -19,7 +19,7 @@ from qwen_allinone.tools.sentiment import by_polarity, mood_question
 from training.batches import collate
 from training.lessons import Teacher
 from training.sources import Item
-from training.train import loss_of
+from training.train import leaf_costs
 
 _INTENT = PromptFile.load("qwen_allinone.tools", "intent")
 _ROUTE = PromptFile.load("qwen_allinone.router", "route")
@@ -57,11 +57,13 @@ def reply_costs(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, float]:
     costs: dict[str, list[float]] = {}
     for item in random.Random(0).sample(held, len(held)):
         name = "memory" if item.memory else item.language
-        if item.reply is not None and len(costs.setdefault(name, [])) < _MOST_REPLIES:
-            batch = collate([teacher.reply(item, random.Random(item.text), cut=0)])
+        lesson = teacher.lesson(item, random.Random(item.text), asked=0, cut=0) if item.reply is not None else None
+        if lesson is not None and len(costs.setdefault(name, [])) < _MOST_REPLIES:
+            batch = collate([lesson])
             with torch.no_grad():
-                costs[name].append(loss_of(cast(Qwen2ForCausalLM, qwen.model), batch).item())
-    return {name: round(sum(found) / len(found), 3) for name, found in sorted(costs.items())}
+                found = leaf_costs(cast(Qwen2ForCausalLM, qwen.model), batch) / batch.sizes
+            costs[name].append(found.item())
+    return {name: round(sum(each) / len(each), 3) for name, each in sorted(costs.items())}
 
 
 @dataclass(frozen=True)

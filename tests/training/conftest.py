@@ -16,18 +16,18 @@ from training.circuit import decision_layers, new_model
 from training.sizes import Schedule, Size
 
 _NONE = Schedule(tokens=0, rate=0.0, step=0)
-_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, decisions=_NONE, replies=_NONE)
+_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, both=_NONE, replies=_NONE)
 LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}
 QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(LABELS))}
 
 
 @pytest.fixture(scope="session")
 def qwen(tokenizer: PreTrainedTokenizerBase) -> SharedQwen:
-    """A random model that decides after its first layer and writes after its fourth."""
+    """A random model that decides after its second layer and writes after its fourth."""
     torch.manual_seed(21)
     shape: dict[str, Any] = {**SHAPE, "num_hidden_layers": 4}
     config = Qwen2Config(**shape, vocab_size=len(tokenizer), initializer_range=0.25, tie_word_embeddings=False)
-    return SharedQwen(Qwen2ForCausalLM(config).eval(), tokenizer, capabilities=Capabilities(decision_layers=1))
+    return SharedQwen(Qwen2ForCausalLM(config).eval(), tokenizer, capabilities=Capabilities(decision_layers=2))
 
 
 @pytest.fixture(scope="module")

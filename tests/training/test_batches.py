@@ -25,10 +25,10 @@ def items() -> list[Item]:
 
 @pytest.fixture
 def lessons(qwen: SharedQwen, items: list[Item]) -> list[Lesson]:
-    """One lesson on each text, and one on what to say to the second."""
+    """One lesson on each text."""
     teacher = Teacher(qwen.chat, items[1:2] * 8, text_tokens=50)
-    asked = [teacher.questions(item, random.Random(seed)) for seed, item in enumerate(items)]
-    return [*(lesson for lesson in asked if lesson is not None), teacher.reply(items[1], random.Random(3))]
+    drawn = [teacher.lesson(item, random.Random(seed)) for seed, item in enumerate(items)]
+    return [lesson for lesson in drawn if lesson is not None]
 
 
 def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Lesson]) -> None:
@@ -48,16 +48,16 @@ def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Les
 
 
 def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: SharedQwen, lessons: list[Lesson]) -> None:
-    """With one question in the batch, loss and a share for the words follow from the scorer's likelihoods by hand."""
+    """With one question in the batch, loss and its share for the words follow from the scorer's likelihoods by hand."""
     lesson = next(lesson for lesson in lessons if len(lesson.branches[0].leaves) > 1)
     lesson = replace(lesson, branches=lesson.branches[:1], answers=lesson.answers[:1])
     (scores,) = qwen._scorer.score(lesson.prefix, lesson.branches)
     shares = torch.tensor(lesson.answers[0])
     lengths = torch.tensor([float(len(leaf)) for leaf in lesson.branches[0].leaves])
     per_token = torch.tensor(scores) / lengths
-    expected = -(shares * torch.log_softmax(per_token, dim=0)).sum() - 0.02 * (shares * per_token).sum()
+    expected = -(shares * torch.log_softmax(per_token, dim=0)).sum() - 3 * 0.02 * (shares * per_token).sum()
     with torch.no_grad():
-        assert loss_of(qwen.model, collate([lesson])).item() == pytest.approx(expected.item(), rel=1e-3)
+        assert loss_of(qwen.model, collate([lesson]), words=3.0).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, lessons: list[Lesson]) -> None:

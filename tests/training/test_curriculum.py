@@ -1,58 +1,37 @@
 """What is drawn when."""
 
-import random
-
 import pytest
 
 from qwen_allinone.model import SharedQwen
 from training.batches import Batch
-from training.curriculum import STAGES, Curriculum, Progress, decisions, replies
+from training.curriculum import Curriculum, Progress, Stage
 from training.lessons import Teacher
 from training.sources import Item, Source
 
 
 @pytest.fixture
-def sources() -> list[Source]:
-    """One of moods and one of replies."""
+def curriculum(qwen: SharedQwen) -> Curriculum:
+    """One source of moods and one of replies; replies only in the second half."""
     moods = [Item(f"text {number}", "inputs", mood="positive") for number in range(30)]
     talk = [Item(f"say {number}", "replies", reply="yes") for number in range(30)]
-    return [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-
-
-@pytest.fixture
-def teacher(qwen: SharedQwen, sources: list[Source]) -> Teacher:
-    """Knows both."""
-    return Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=40)
-
-
-@pytest.fixture
-def curriculum(teacher: Teacher, sources: list[Source]) -> Curriculum:
-    """Of decisions."""
-    return Curriculum(decisions(teacher), sources, step_tokens=1000, seed=1)
+    stages = (
+        Stage(until=0.5, bare=0.5, asked_of_replies=0, replies=0, own_routes=0, cut=0, words=1),
+        Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, own_routes=0, cut=0, words=1, batch=0.4),
+    )
+    sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, step_tokens=1000, seed=1)
 
 
 def _batches(curriculum: Curriculum, progress: Progress) -> list[Batch]:
     return [batch for step in curriculum.pool(progress) for batch in step]
 
 
-def test_decisions_and_replies_are_lessons_apart(teacher: Teacher, sources: list[Source]) -> None:
-    """No reply among the decisions, even of a text that has one, and nothing else among the replies."""
-    asked = _batches(Curriculum(decisions(teacher), sources, step_tokens=1000, seed=1), Progress(total=100))
-    replied = _batches(Curriculum(replies(teacher), sources[1:], step_tokens=1000, seed=1), Progress(total=100))
-    assert not any(batch.alone.any() for batch in asked)
-    assert all(batch.alone.all() for batch in replied)
-
-
-def test_questions_are_short_at_first(teacher: Teacher) -> None:
-    """Later stages ask in the toolkit's own words more often."""
-    assert [stage.bare for stage in STAGES] == sorted((stage.bare for stage in STAGES), reverse=True)
-    made, item = decisions(teacher), Item("text", "inputs", mood="positive", routes=("chat",))
-
-    def length(share: float) -> float:
-        lessons = [lesson for seed in range(60) if (lesson := made(item, random.Random(seed), share))]
-        return sum(len(branch.stem) for lesson in lessons for branch in lesson.branches) / len(lessons)
-
-    assert length(0.0) < 0.8 * length(1.0)
+def test_stages_weigh_the_replies(curriculum: Curriculum) -> None:
+    """No reply is drawn in a stage without, and hardly anything else in one that has mostly replies."""
+    early, late = Progress(total=100), Progress(total=100, seen=60)
+    assert not any(batch.alone.any() for batch in _batches(curriculum, early))
+    alone = [float(batch.alone.float().mean()) for batch in _batches(curriculum, late)]
+    assert sum(alone) / len(alone) > 0.9
 
 
 def test_every_text_comes_before_any_comes_again(curriculum: Curriculum) -> None:
@@ -63,10 +42,9 @@ def test_every_text_comes_before_any_comes_again(curriculum: Curriculum) -> None
     assert rounds[0] != rounds[1]
 
 
-@pytest.mark.parametrize("most", [500, 200])
-def test_batches_keep_to_their_size(teacher: Teacher, sources: list[Source], most: int) -> None:
-    """A batch holds no more than half a step's tokens, padding included, unless a single lesson is longer."""
-    curriculum = Curriculum(decisions(teacher), sources, step_tokens=2 * most, seed=1)
-    batches = _batches(curriculum, Progress(total=100))
+@pytest.mark.parametrize(("seen", "most"), [(0, 500), (60, 200)])
+def test_batches_keep_to_their_size(curriculum: Curriculum, seen: int, most: int) -> None:
+    """A batch holds no more tokens than its stage allows, padding included, unless a single lesson is longer."""
+    batches = _batches(curriculum, Progress(total=100, seen=seen))
     assert all(batch.size <= most or len(batch.ids) == 1 for batch in batches)
     assert max(batch.size for batch in batches if len(batch.ids) > 1) > most / 2

@@ -21,7 +21,7 @@ _MOOD = Item("the soup was cold", "inputs", routes=("sentiment",), mood="negativ
 def _lessons(qwen: SharedQwen, item: Item, count: int = 400) -> Iterator[Lesson]:
     teacher = Teacher(qwen.chat, [_INTENT, _MOOD], text_tokens=40)
     for seed in range(count):
-        lesson = teacher.questions(item, random.Random(seed))
+        lesson = teacher.lesson(item, random.Random(seed))
         assert lesson is not None
         yield lesson
 
@@ -34,7 +34,7 @@ def _asked(qwen: SharedQwen, lesson: Lesson) -> Iterator[tuple[str, dict[str, fl
 
 
 def test_a_text_that_says_nothing_decides_nothing(qwen: SharedQwen) -> None:
-    """It comes now and then, without the item's words, and all options share the answer."""
+    """It comes now and then, without the item's words and reply, and all options share the answer."""
     blank = [each for each in _lessons(qwen, _MOOD) if "cold" not in qwen.chat.decode(each.prefix).lower()]
     typed = [each for each in blank if all(len(set(answer)) == 1 for answer in each.answers)]
     assert 4 <= len(typed) <= 40
@@ -70,10 +70,9 @@ def test_other_users_routes_are_wrong_for_a_text_of_a_shipped_one(qwen: SharedQw
 def test_replies_are_taught_as_the_chat_tool_asks_for_them(qwen: SharedQwen) -> None:
     """With the tool's own notes: comfort for who is upset, and the item's memory, alone or among others'."""
     item = replace(_MOOD, memory="I cannot eat nuts")
-    teacher = Teacher(qwen.chat, [_INTENT, _MOOD], text_tokens=40)
-    lessons = [teacher.reply(item, random.Random(seed)) for seed in range(200)]
-    assert {len(lesson.branches) for lesson in lessons} == {1}
-    stems = [qwen.chat.decode(lesson.branches[0].stem) for lesson in lessons]
+    stems = [
+        qwen.chat.decode(lesson.branches[-1].stem) for lesson in _lessons(qwen, item) if len(lesson.answers[-1]) == 1
+    ]
     comforted = ChatTool.notes("en", memories=[item.memory], soothe=True)
     plain = ChatTool.notes("en", memories=[item.memory])
     assert sum(comforted in stem for stem in stems) > sum(plain in stem and comforted not in stem for stem in stems) > 0
@@ -90,20 +89,20 @@ def test_a_long_text_is_cut_in_its_middle(qwen: SharedQwen) -> None:
 def test_every_second_text_is_cut_before_it_is_encoded(qwen: SharedQwen) -> None:
     """It then has more tokens, and says the same."""
     teacher = Teacher(qwen.chat, [_MOOD], text_tokens=40)
-    drawn = [teacher.reply(_MOOD, random.Random(seed), cut=cut) for seed in range(40) for cut in (0.0, 0.9)]
-    lengths = [len(lesson.prefix) for lesson in drawn]
+    drawn = [teacher.lesson(_MOOD, random.Random(seed), cut=cut) for seed in range(40) for cut in (0.0, 0.9)]
+    lengths = [len(lesson.prefix) for lesson in drawn if lesson is not None]
     assert 10 < sum(more > less for less, more in zip(lengths[::2], lengths[1::2], strict=True)) < 30
-    said = [qwen.chat.decode(lesson.prefix).casefold() for lesson in drawn]
+    said = [qwen.chat.decode(lesson.prefix).casefold() for lesson in drawn if lesson is not None]
     assert said[::2] == said[1::2]
 
 
-def test_every_third_text_that_has_no_reply_loses_some_words(qwen: SharedQwen) -> None:
+def test_every_third_text_that_is_only_asked_about_loses_some_words(qwen: SharedQwen) -> None:
     """A reply needs them all."""
     asked = Item("one two three four", "inputs", mood="positive")
     teacher = Teacher(qwen.chat, [_MOOD], text_tokens=40)
 
     def shorter(item: Item) -> int:
-        lessons = [teacher.questions(item, random.Random(seed), bare=0.0, cut=0.0) for seed in range(60)]
+        lessons = [teacher.lesson(item, random.Random(seed), bare=0.0, cut=0.0) for seed in range(60)]
         said = [qwen.chat.decode(lesson.prefix).casefold() for lesson in lessons if lesson is not None]
         return sum(not all(word in text for word in asked.text.split()) for text in said)
 

@@ -79,7 +79,7 @@ def test_a_model_declares_after_which_layers_it_was_taught_to_decide(fresh: Shar
 def test_every_size_could_ship(size: Size) -> None:
     """None has more weights than fit into 25 MB at two bytes each."""
     layer = 4 * size.width**2 + 3 * size.width * size.inner
-    assert 2 * (2 * size.vocabulary * size.width + (size.layers + 3) * layer) < 24_900_000
+    assert 2 * (2 * size.vocabulary * size.width + (size.layers + 2) * layer) < 24_900_000
 
 
 @pytest.mark.parametrize(

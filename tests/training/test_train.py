@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
-from training.circuit import decision_weights, language_weights
-from training.curriculum import Curriculum, decisions, replies
+from training.circuit import language_weights
+from training.curriculum import BOTH, REPLIES, Curriculum
 from training.lessons import Teacher
 from training.sources import Item, Source
 from training.train import Training
@@ -19,7 +19,7 @@ _TOKENS = 350_000
 
 @pytest.fixture
 def phases(qwen: SharedQwen) -> dict[str, Curriculum]:
-    """Two small sources, for decisions and for replies."""
+    """Two small sources, for decisions and replies together and for replies alone."""
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
     talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
     sources, teacher = (
@@ -27,8 +27,8 @@ def phases(qwen: SharedQwen) -> dict[str, Curriculum]:
         Teacher(qwen.chat, talk, text_tokens=40),
     )
     return {
-        "decisions": Curriculum(decisions(teacher), sources, step_tokens=2000, seed=3),
-        "replies": Curriculum(replies(teacher), sources[1:], step_tokens=2000, seed=3),
+        "both": Curriculum(teacher, sources, stages=BOTH, step_tokens=2000, seed=3),
+        "replies": Curriculum(teacher, sources[1:], stages=REPLIES, step_tokens=2000, seed=3),
     }
 
 
@@ -41,7 +41,7 @@ class _InterruptedError(Exception):
 
 def _new(qwen: SharedQwen, phase: str, *, tokens: int = _TOKENS, threads: int = 1) -> Training:
     model = copy.deepcopy(qwen.model)
-    weights = {"decisions": decision_weights, "replies": language_weights}[phase](model)
+    weights = language_weights(model) if phase == "replies" else list(model.parameters())
     training = Training(model, weights, tokens=tokens, learning_rate=1e-3, threads=threads)
     training.progress.steps = 100  # the learning rate has climbed
     return training
@@ -66,7 +66,7 @@ def _trained(
     return dict(training.model.state_dict())
 
 
-@pytest.mark.parametrize("phase", ["decisions", "replies"])
+@pytest.mark.parametrize("phase", ["both", "replies"])
 def test_a_resumed_training_gives_the_same_weights(
     qwen: SharedQwen, phases: dict[str, Curriculum], tmp_path: Path, phase: str
 ) -> None:
@@ -77,34 +77,39 @@ def test_a_resumed_training_gives_the_same_weights(
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
 
 
-@pytest.mark.parametrize("phase", ["decisions", "replies"])
-def test_each_phase_leaves_the_weights_of_the_other_as_they_are(
-    qwen: SharedQwen, phases: dict[str, Curriculum], phase: str
-) -> None:
-    """Replies cannot move what the model decides by, nor decisions what it writes with."""
-    training = _new(qwen, phase)
+def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
+    """Only the layers behind those that decide and the output layer move."""
+    training = _new(qwen, "replies")
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(phases[phase].pool(training.progress)))
+    training._step(next(phases["replies"].pool(training.progress)))
     moved = {name for name, weight in training.model.named_parameters() if not torch.equal(weight, before[name])}
-    language = {
-        name for name in before if name.startswith(("model.layers.1.", "model.layers.2.", "model.layers.3.", "lm_head"))
-    }
-    assert moved and (moved <= language if phase == "replies" else not moved & language)
+    assert {"lm_head.weight", "model.layers.2.mlp.up_proj.weight"} < moved
+    assert all(name.startswith(("model.layers.2.", "model.layers.3.", "lm_head.")) for name in moved)
+
+
+def test_what_only_replies_need_moves_fast(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
+    """The first step of Adam moves every weight by its learning rate."""
+    training = _new(qwen, "both")
+    before = {name: weight.clone() for name, weight in training.model.named_parameters()}
+    training._step(next(phases["both"].pool(training.progress)))
+    moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
+    fast, usual = (moved[f"model.layers.{layer}.mlp.down_proj.weight"].item() for layer in (3, 1))
+    assert fast == pytest.approx(5 * usual, rel=0.02)
 
 
 def test_threads_change_nothing(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
     """The parts of a step may be computed side by side or one after the other."""
     trained = []
     for threads in (1, 2):
-        training = _new(qwen, "decisions", tokens=10_000, threads=threads)
-        training.run(phases["decisions"], log=lambda _: None, check=lambda: None)
+        training = _new(qwen, "both", tokens=10_000, threads=threads)
+        training.run(phases["both"], log=lambda _: None, check=lambda: None)
         trained.append(training.model.state_dict())
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
 
 
 def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
     """The learning rate starts at zero, climbs, stays, and falls to zero at the end."""
-    training = _new(qwen, "decisions", tokens=1000)
+    training = _new(qwen, "both", tokens=1000)
     training.progress.steps = 0
     assert training.rate == 0
     training.progress.steps = 100
@@ -119,9 +124,9 @@ def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
 
 def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
     """A step moves the embedding by a small part of what it moves other weights."""
-    training = _new(qwen, "decisions")
+    training = _new(qwen, "both")
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(phases["decisions"].pool(training.progress)))
+    training._step(next(phases["both"].pool(training.progress)))
     moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
     slow = moved["model.embed_tokens.weight"] / moved["model.layers.0.mlp.down_proj.weight"]
     assert 0 < slow < 0.1
@@ -143,8 +148,8 @@ def test_words_that_are_hardly_written_stay_in_the_output_layer(
 
 def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
     """What is checked on the way is the average; the training goes on from its own weights."""
-    training = _new(qwen, "decisions")
-    for batch in phases["decisions"].pool(training.progress):
+    training = _new(qwen, "both")
+    for batch in phases["both"].pool(training.progress):
         training._step(batch)
     own = {name: weight.clone() for name, weight in training.model.state_dict().items()}
     with training.averaged():

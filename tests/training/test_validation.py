@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from qwen_allinone.model import SharedQwen
 from tests.training.conftest import LABELS
 from training.sources import Item
@@ -28,9 +26,8 @@ def test_accuracy_is_the_share_that_is_right(fresh: SharedQwen) -> None:
 
 
 def test_a_reply_costs_what_the_writing_model_finds(fresh: SharedQwen) -> None:
-    """Minus its log-likelihood per token; a new model finds likely what stands in the text."""
+    """A new model finds likely what stands in the text; replies with a memory count apart."""
     held = [Item("onion soup", "replies", reply=reply) for reply in ("onion soup", "song singer")]
     near, far = (reply_costs(fresh, [item])["en"] for item in held)
     assert 0 < near < far
-    assert reply_costs(fresh, held)["en"] == pytest.approx((near + far) / 2, abs=2e-3)
     assert "memory" in reply_costs(fresh, [replace(held[0], memory="I like onions")])
