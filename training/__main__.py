@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -98,18 +99,17 @@ def main(
         _copy(start, folder)
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
+    if decided and not circuit.is_grown(cast(Qwen2ForCausalLM, qwen.model)):
+        raise typer.BadParameter(f"the model in {folder} has no layers for replies; leave --decided out")
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
     model, before = cast(Qwen2ForCausalLM, qwen.model), 0
-    whole = phases(shape, model, sources)
+    whole = phases(shape, sources)
     for phase in whole[1:] if decided else whole:
-        part = length * phase.schedule.tokens // planned
-        training = Training(
-            model, phase.weights, tokens=part, learning_rate=phase.schedule.rate, seed=seed, threads=threads
-        )
-        step = phase.schedule.step
-        curriculum = Curriculum(teacher, phase.sources, stages=phase.stages, step_tokens=step, seed=seed)
+        schedule = replace(phase.schedule, tokens=length * phase.schedule.tokens // planned)
+        training = Training(model, schedule, learners=phase.learners, seed=seed, threads=threads)
+        curriculum = Curriculum(teacher, phase.sources, stages=phase.stages, step_tokens=schedule.step, seed=seed)
         _train(phase, training, curriculum, qwen, held, folder=folder, before=before)
-        before += part
+        before += schedule.tokens
     _copy(folder, out or bundled_folder())
 
 
@@ -133,8 +133,9 @@ def _train(
 
     def check() -> None:
         with training.averaged():
-            _save(qwen, folder)
-            tell(phase.examined(qwen, held))
+            now = _in_training(training.model, qwen.tokenizer)
+            _save(now, folder)
+            tell(phase.examined(now, held))
         training.keep(state)
         curves.draw(folder / _LOG, folder / _CURVES)
 
@@ -216,6 +217,8 @@ def _in_training(model: Qwen2ForCausalLM, words: PreTrainedTokenizerBase) -> Sha
 def _save(qwen: SharedQwen, folder: Path) -> None:
     """Write the model as it is now, in the form in which it ships."""
     weights = {name: weight.half().cpu() for name, weight in qwen.model.state_dict().items()}
+    if qwen.model.config.tie_word_embeddings:
+        del weights["lm_head.weight"]
     qwen.model.save_pretrained(folder, state_dict=weights, safe_serialization=True)
     (folder / "capabilities.json").write_text(qwen.capabilities.model_dump_json(indent=2) + "\n", encoding="utf-8")
 

@@ -7,12 +7,9 @@ arXiv:2301.05062), and everything else it learns is added to that:
 1. the first head of the first layer looks at the roles named so far and marks every token by how many of them are the
    user;
 2. all heads of a middle layer look at the tokens with the highest mark and pass their mean on;
-3. the last of the layers that decide passes on whatever it looks at, a little of everything at first, so that it only
-   has to learn where to look when a reply takes up a word;
+3. the last layer passes on whatever it looks at, a little of everything at first, so that it only has to learn where to
+   look when a reply takes up a word;
 4. all else writes nothing at first, so the vocabulary is scored by its cosine with that mean.
-
-Decisions are scored there, by the embedding. Two more layers and an output layer of its own, which begins as
-the embedding, write the replies: what they learn moves nothing that the model decides by.
 """
 
 import torch
@@ -38,7 +35,7 @@ _CARRIED = 0.4
 _COPIED = 0.1
 """The same for what the last layer looks at."""
 _LANGUAGE_LAYERS = 2
-"""Behind those that decide."""
+"""Added behind the layers of the decisions."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
 """Query and key of the two kinds of attention, and how much less role tokens are looked at."""
 
@@ -48,26 +45,25 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
 
     Args:
         size: of the model.
-        vectors: of the tokens, for the embedding. *Shape:* (vocabulary, width)
+        vectors: of the tokens, for the tied embedding. *Shape:* (vocabulary, width)
         chat: knows the tokens that name roles.
     """
     config = Qwen2Config(
         vocab_size=size.vocabulary,
         hidden_size=size.width,
         intermediate_size=size.inner,
-        num_hidden_layers=size.layers + _LANGUAGE_LAYERS,
+        num_hidden_layers=size.layers,
         num_attention_heads=size.heads,
         num_key_value_heads=size.heads,  # with fewer, part of the mean would not pass
         max_position_embeddings=size.window,
-        tie_word_embeddings=False,
+        tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=chat.end_of_turn,
         pad_token_id=chat.stop_ids[-1],
     )
     model = Qwen2ForCausalLM(config)
     with torch.no_grad():
-        for matrix in (model.model.embed_tokens, model.lm_head):
-            matrix.weight.copy_(_embedding(vectors, chat))
+        model.model.embed_tokens.weight.copy_(_embedding(vectors, chat))
         for layer in model.model.layers:
             _write_nothing(layer)
         first, middle, last = _attentions(model)
@@ -77,27 +73,68 @@ def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausal
     return model
 
 
-def decision_layers(model: Qwen2ForCausalLM) -> int:
-    """After how many layers it decides, with the embedding for an output layer."""
-    return len(model.model.layers) - _LANGUAGE_LAYERS
+def grow(model: Qwen2ForCausalLM) -> None:
+    """Add what replies need: two layers that write nothing yet, and an output layer that begins as the embedding.
+
+    The model decides as before; what it learns to write need not move what it decides by.
+    """
+    config, layers = model.config, model.model.layers
+    start = len(layers)
+    config.num_hidden_layers = start + _LANGUAGE_LAYERS
+    config.layer_types = ["full_attention"] * config.num_hidden_layers
+    for index in range(start, config.num_hidden_layers):
+        layer = Qwen2DecoderLayer(config, index).to(model.device)
+        for module in layer.modules():
+            if isinstance(module, torch.nn.Linear):
+                torch.nn.init.normal_(module.weight, std=config.initializer_range)
+                if module.bias is not None:
+                    torch.nn.init.zeros_(module.bias)
+        _write_nothing(layer)
+        layers.append(layer)
+    config.language_layers = _LANGUAGE_LAYERS
+    config.tie_word_embeddings = False
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    model.all_tied_weights_keys = {}
+
+
+def is_grown(model: Qwen2ForCausalLM) -> bool:
+    """Whether it has layers of its own for replies."""
+    return _language_layers(model) > 0
+
+
+def decision_layers(model: Qwen2ForCausalLM) -> int | None:
+    """After how many layers it is to decide: those it had before it grew; None before."""
+    return len(model.model.layers) - _language_layers(model) if is_grown(model) else None
 
 
 def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that begin with a meaning: the embedding, two attentions, and what the last deciding layer passes on."""
+    """Those that begin with a meaning: the embedding, two attentions, and what the last one passes on."""
     first, middle, last = _attentions(model)
     parts = [model.get_input_embeddings(), first, middle, *_projections(last)[2:]]
     return [weight for part in parts for weight in part.parameters()]
 
 
+def all_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
+    """Every one."""
+    return list(model.parameters())
+
+
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that only replies need: the layers behind the decisions, and the output layer."""
-    parts = [*model.model.layers[decision_layers(model) :], model.lm_head]
+    """Those that were added for replies; none before the model has grown."""
+    if not is_grown(model):
+        return []
+    parts = [*model.model.layers[-_language_layers(model) :], model.lm_head]
     return [weight for part in parts for weight in part.parameters()]
 
 
 def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
-    layers, count = model.model.layers, decision_layers(model)
+    layers = model.model.layers
+    count = len(layers) - _language_layers(model)
     return layers[0].self_attn, layers[count // 2].self_attn, layers[count - 1].self_attn
+
+
+def _language_layers(model: Qwen2ForCausalLM) -> int:
+    return int(getattr(model.config, "language_layers", 0))
 
 
 def _write_nothing(layer: Qwen2DecoderLayer) -> None:

@@ -32,22 +32,37 @@ class Stage:
     """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
     words: float
     """How much the words of replies and right options count; at first too little to drown the decisions."""
+    grown: bool = False
+    """Whether the model has layers and an output layer of its own for replies (``circuit.grow``)."""
+    pace: float = 1.0
+    """Factor of the learning rate for these, and before the model has grown for all that begins without a meaning."""
     batch: float = 1.0
     """Part of a whole step's tokens that a step has."""
 
 
 _MOSTLY_REPLIES = Stage(
-    until=0.8, bare=0.35, asked_of_replies=0.15, replies=8.0, own_routes=0.7, cut=0.03, words=6.0, batch=0.5
+    until=0.9,
+    bare=0.35,
+    asked_of_replies=0.15,
+    replies=8.0,
+    own_routes=0.7,
+    cut=0.03,
+    words=6.0,
+    grown=True,
+    pace=5.0,
+    batch=0.5,
 )
 BOTH = (
-    Stage(until=0.14, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
-    Stage(until=0.2, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
+    Stage(until=0.274, bare=0.7, asked_of_replies=1.0, replies=0.3, own_routes=0.4, cut=0.07, words=1.0),
+    Stage(until=0.308, bare=0.35, asked_of_replies=0.5, replies=1.0, own_routes=0.5, cut=0.03, words=3.0),
+    Stage(until=0.41, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0),
+    Stage(until=0.684, bare=0.35, asked_of_replies=0.15, replies=4.0, own_routes=0.5, cut=0.03, words=6.0, pace=3.0),
     _MOSTLY_REPLIES,
     replace(_MOSTLY_REPLIES, until=1.0, replies=4.0),
 )
 """Decisions first, on short questions, then the toolkit's own wordings, then replies as well."""
 REPLIES = (replace(_MOSTLY_REPLIES, until=1.0, asked_of_replies=0.0, batch=1.0),)
-"""Nothing else, and only what nothing else needs learns it."""
+"""Nothing else."""
 
 
 @dataclass
@@ -59,6 +74,8 @@ class Progress:
     seen: int = 0
     steps: int = 0
     pools: int = 0
+    grown_at: int | None = None
+    """Step at which the model grew, and the learning rate began to climb once more; None before."""
     drawn: dict[str, int] = field(default_factory=dict)
     """Items drawn of each source."""
 

@@ -22,7 +22,7 @@ def draw(log: Path, picture: Path) -> None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     losses = [entry for entry in entries if "loss" in entry]
     above.plot([entry["tokens"] / 1e6 for entry in losses], [entry["loss"] for entry in losses], color="black")
-    above.set_ylabel("training loss")
+    above.set_ylabel("loss")
     replied = [entry for entry in entries if "reply cost" in entry]
     for name in replied[-1]["reply cost"] if replied else ():
         costs = [(entry["tokens"] / 1e6, entry["reply cost"][name]) for entry in replied]

@@ -4,14 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-from transformers import Qwen2ForCausalLM
-
 from qwen_allinone.model.shared import SharedQwen
 from training import circuit, validation
 from training.curriculum import BOTH, REPLIES, Stage
 from training.sizes import Schedule, Size
 from training.sources import Item, Source
+from training.train import Learners
 
 
 @dataclass(frozen=True)
@@ -20,15 +18,14 @@ class Phase:
 
     name: str
     schedule: Schedule
-    weights: Sequence[torch.nn.Parameter]
-    """That learn."""
+    learners: Learners
     sources: Sequence[Source]
     stages: Sequence[Stage]
     examined: Callable[[SharedQwen, Sequence[Item]], dict[str, Any]]
     """How well the model does what it learns, on items that were held out."""
 
 
-def phases(size: Size, model: Qwen2ForCausalLM, sources: Sequence[Source]) -> tuple[Phase, Phase]:
+def phases(size: Size, sources: Sequence[Source]) -> tuple[Phase, Phase]:
     """Both, in their order."""
 
     def costs(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, Any]:
@@ -39,6 +36,6 @@ def phases(size: Size, model: Qwen2ForCausalLM, sources: Sequence[Source]) -> tu
 
     replied = [each for each in sources if each.replies]
     return (
-        Phase("both", size.both, list(model.parameters()), sources, BOTH, all_of_it),
-        Phase("replies", size.replies, circuit.language_weights(model), replied, REPLIES, costs),
+        Phase("both", size.both, circuit.all_weights, sources, BOTH, all_of_it),
+        Phase("replies", size.replies, circuit.language_weights, replied, REPLIES, costs),
     )

@@ -10,7 +10,9 @@ class Schedule:
     tokens: int
     """To train on, padding included."""
     rate: float
-    """The highest learning rate, of what is neither slow nor fast (``train``); it climbs for 100 steps, then falls."""
+    """The highest learning rate, of what is neither slow nor fast (``train``); it climbs for 100 steps."""
+    cooling: float
+    """Last part of the training, in which the rate falls to zero."""
     step: int
     """Tokens of one step, padding included."""
 
@@ -23,7 +25,7 @@ class Size:
     width: int
     inner: int
     layers: int
-    """That decide; two more write the replies (``circuit``)."""
+    """Of the decisions; two more are added for the replies (``circuit.grow``)."""
     heads: int
     bag_steps: int
     """Of the first training of the embedding alone."""
@@ -42,8 +44,8 @@ SIZES = {
         3,
         2,
         bag_steps=20,
-        both=Schedule(4_000_000, 2e-3, 3000),
-        replies=Schedule(2_000_000, 4e-4, 3000),
+        both=Schedule(tokens=4_000_000, rate=2e-3, cooling=0.2, step=3000),
+        replies=Schedule(tokens=2_000_000, rate=4e-4, cooling=0.4, step=3000),
     ),
     "small": Size(
         14_000,
@@ -52,8 +54,8 @@ SIZES = {
         4,
         4,
         bag_steps=1600,
-        both=Schedule(14_000_000, 3e-4, 3000),
-        replies=Schedule(6_000_000, 3e-4, 2000),
+        both=Schedule(tokens=19_000_000, rate=3e-4, cooling=0.2, step=3000),
+        replies=Schedule(tokens=8_000_000, rate=3e-4, cooling=0.4, step=2000),
     ),
     "base": Size(
         14_000,
@@ -62,7 +64,7 @@ SIZES = {
         4,
         4,
         bag_steps=3000,
-        both=Schedule(300_000_000, 5e-4, 12_000),
-        replies=Schedule(100_000_000, 3e-4, 12_000),
+        both=Schedule(tokens=300_000_000, rate=5e-4, cooling=0.2, step=12_000),
+        replies=Schedule(tokens=100_000_000, rate=5e-4, cooling=0.4, step=12_000),
     ),
 }

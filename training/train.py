@@ -17,24 +17,26 @@ from transformers import Qwen2ForCausalLM
 
 from training import circuit
 from training.batches import Batch
-from training.curriculum import Curriculum, Progress
+from training.curriculum import Curriculum, Progress, Stage
+from training.sizes import Schedule
 
 _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
-_CHECK_EVERY = 0.2
+_CHECK_EVERY = 0.1
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 """Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
-_COOLING = 0.4
-"""Last part of the training, in which the learning rate falls."""
-_PACE = {"circuit": 0.05, "decisions": 1.0, "language": 5.0}
-"""Factor of the learning rate. Weights that begin with a meaning hardly move: Adam moves all entries as far, those of
-rare tokens too, which would soon blur it. Those that only replies need take nothing from the decisions."""
+_SLOW = 0.05
+"""Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
+too, which would soon blur it."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
-"""Of Adam, and of the output layer: words that are hardly ever written stay where the embedding has them, so that they
-can still be copied."""
+"""Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so
+that they can still be decided upon and copied."""
 _PROGRESS = "progress"
+
+Learners = Callable[[Qwen2ForCausalLM], Sequence[torch.nn.Parameter]]
+"""Picks the weights of a model that learn."""
 
 
 class Training:
@@ -42,9 +44,8 @@ class Training:
 
     Args:
         model: to be trained.
-        weights: those that learn; the others stay as they are.
-        tokens: to train on, padding included.
-        learning_rate: the highest; it climbs for 100 steps, and falls to zero at the end.
+        schedule: how long and how fast.
+        learners: picks the weights that learn; the others stay as they are.
         seed: of what is left out of the token vectors.
         threads: that compute the parts of a step.
     """
@@ -52,30 +53,33 @@ class Training:
     def __init__(
         self,
         model: Qwen2ForCausalLM,
-        weights: Sequence[torch.nn.Parameter],
+        schedule: Schedule,
         *,
-        tokens: int,
-        learning_rate: float,
+        learners: Learners = circuit.all_weights,
         seed: int = 0,
         threads: int = 1,
     ) -> None:
         self.model = model
+        self._schedule = schedule
+        self._learners = learners
         self._threads = ThreadPoolExecutor(threads)
         self._seed = seed
-        self.progress = Progress(tokens)
-        self._learning_rate = learning_rate
-        self._weights = weights
-        model.requires_grad_(requires_grad=False)
-        for weight in weights:
+        self.progress = Progress(schedule.tokens)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._weights = self._learners(self.model)
+        self.model.requires_grad_(requires_grad=False)
+        for weight in self._weights:
             weight.requires_grad_()
-        self._optimizer = _optimizer(model, weights)
+        self._optimizer = _optimizer(self.model, self._weights)
         self._average = AveragedModel(self.model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGED))  # type: ignore[no-untyped-call]
 
     @property
     def rate(self) -> float:
         """Learning rate now."""
-        climbed = min(1.0, self.progress.steps / 100)
-        return self._learning_rate * climbed * min(1.0, (1 - self.progress.share) / _COOLING)
+        climbed = min(1.0, (self.progress.steps - (self.progress.grown_at or 0)) / 100)
+        return self._schedule.rate * climbed * min(1.0, (1 - self.progress.share) / self._schedule.cooling)
 
     def run(
         self, curriculum: Curriculum, *, log: Callable[[dict[str, float]], None], check: Callable[[], None]
@@ -85,7 +89,7 @@ class Training:
         Args:
             curriculum: draws the batches.
             log: told of loss and speed now and then.
-            check: called at every fifth of the way, when the model may be saved and the training kept.
+            check: called at every tenth of the way, when the model may be saved and the training kept.
         """
         losses: list[float] = []
         seconds, before = 0.0, self.progress.seen
@@ -93,8 +97,9 @@ class Training:
             start = time.monotonic()
             checked = int(self.progress.share / _CHECK_EVERY)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
-            words = curriculum.stage(self.progress).words
-            losses += [self._step(parts, words=words) for parts in curriculum.pool(self.progress)]
+            self._grow_for(stage := curriculum.stage(self.progress))
+            for parts in curriculum.pool(self.progress):
+                losses.append(self._step(parts, words=stage.words, pace=stage.pace))
             seconds += time.monotonic() - start
             if int(self.progress.share / _CHECK_EVERY) > checked:
                 speed = (self.progress.seen - before) / seconds
@@ -102,7 +107,19 @@ class Training:
                 losses = []
                 if self.progress.share < 1:
                     check()
+        self._grow_for(curriculum.stage(self.progress))  # which a short training may have stepped over
         self.model.load_state_dict(self._average.module.state_dict())
+
+    def _grow_for(self, stage: Stage) -> None:
+        if stage.grown and not circuit.is_grown(self.model):
+            self._grow()
+
+    def _grow(self) -> None:
+        """Give the model what replies need; it goes on from the running average, with a new optimizer."""
+        self.model.load_state_dict(self._average.module.state_dict())
+        circuit.grow(self.model)
+        self.progress.grown_at = self.progress.steps
+        self._begin()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -114,11 +131,12 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch], *, words: float = 1.0) -> float:
+    def _step(self, parts: Sequence[Batch], *, words: float = 1.0, pace: float = 1.0) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            group["lr"] = self.rate * group["pace"]
+            others = 1.0 if circuit.is_grown(self.model) else pace
+            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], others)
         dropouts = [_dropout(part, self.model) for part in parts]
 
         def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
@@ -155,6 +173,8 @@ class Training:
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
+        if progress["grown_at"] is not None and not circuit.is_grown(self.model):
+            self._grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
         states: dict[int, dict[str, torch.Tensor]] = {}
@@ -169,14 +189,15 @@ class Training:
 def _optimizer(model: Qwen2ForCausalLM, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
     parts = {id(weight): "language" for weight in circuit.language_weights(model)}
     parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
-    settings: dict[tuple[float, float, float], list[torch.nn.Parameter]] = {}
+    settings: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
     for weight in weights:
-        part, output = parts.get(id(weight), "decisions"), weight is model.lm_head.weight
+        part = parts.get(id(weight), "decisions")
+        output = part == "language" and weight is model.lm_head.weight
         decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
-        settings.setdefault((_PACE[part], decay, _RARE if output else _EPSILON), []).append(weight)
+        settings.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
     groups = [
-        {"params": weights, "pace": pace, "weight_decay": decay, "eps": epsilon}
-        for (pace, decay, epsilon), weights in settings.items()
+        {"params": weights, "part": part, "weight_decay": decay, "eps": epsilon}
+        for (part, decay, epsilon), weights in settings.items()
     ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.999))
 
@@ -193,7 +214,7 @@ def loss_of(
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
     Args:
-        model: in training; decides before its last layers (``circuit.decision_layers``).
+        model: in training.
         batch: of lessons.
         words: how much words count, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
@@ -212,34 +233,23 @@ def loss_of(
         cross_entropy(scores[decisions], answers[decisions], reduction="sum") if decisions.any() else costs.sum() * 0
     )
     gold = batch.shares * costs / batch.sizes
-    worded = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
-    return (picked + words * worded) / count
+    written = _GOLD_WEIGHT * gold[~batch.alone].sum() + _REPLY_WEIGHT * gold[batch.alone].sum()
+    return (picked + words * written) / count
 
 
 def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None) -> torch.Tensor:
-    """Minus log-likelihood of every leaf: of options where the model decides, of replies where it writes.
+    """Minus log-likelihood of every leaf.
 
     *Shape:* (leaves,)
     """
-    of_reply = batch.alone[batch.leaves]
-    inner, decides = model.model, circuit.decision_layers(model)
-    hidden = inner.embed_tokens(batch.ids)
-    hidden = hidden if dropout is None else hidden * dropout
-    turned = inner.rotary_emb(hidden, position_ids=batch.positions)
-    costs = torch.zeros(len(of_reply), device=hidden.device)
-    for done, layer in enumerate(inner.layers, 1):
-        hidden = layer(hidden, attention_mask=batch.mask, position_embeddings=turned)
-        if done == decides:
-            costs[~of_reply] = _costs(inner.norm(hidden), inner.embed_tokens.weight, batch, ~of_reply)
-    costs[of_reply] = _costs(inner.norm(hidden), model.lm_head.weight, batch, of_reply)
+    embeddings = model.get_input_embeddings()(batch.ids)
+    hidden = model.model(
+        inputs_embeds=embeddings if dropout is None else embeddings * dropout,
+        position_ids=batch.positions,
+        attention_mask=batch.mask,
+        use_cache=False,
+    ).last_hidden_state
+    places, place_of = torch.unique(batch.where, return_inverse=True)  # leaves share the place of their first token
+    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places])
+    costs = logits.logsumexp(1)[place_of] - logits[place_of, batch.tokens]
     return torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)
-
-
-def _costs(hidden: torch.Tensor, output: torch.Tensor, batch: Batch, of: torch.Tensor) -> torch.Tensor:
-    """Of the tokens at some of a batch's targets, each given all before it.
-
-    *Shape:* (targets,)
-    """
-    places, place_of = torch.unique(batch.where[of], return_inverse=True)  # leaves share the place of their first token
-    logits = hidden.reshape(-1, hidden.shape[-1])[places] @ output.T
-    return logits.logsumexp(1)[place_of] - logits[place_of, batch.tokens[of]]

@@ -32,19 +32,13 @@ def lessons(qwen: SharedQwen, items: list[Item]) -> list[Lesson]:
 
 
 def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Lesson]) -> None:
-    """The likelihood of each leaf in a padded batch equals the scorer's, which reads options and replies elsewhere."""
-    writing = SharedQwen(qwen.model, qwen.tokenizer)
+    """The likelihood of each leaf in a padded batch equals the scorer's for the same prefix and branches."""
     with torch.no_grad():
-        found = leaf_costs(qwen.model, collate(lessons))
+        found = (-leaf_costs(qwen.model, collate(lessons))).tolist()
     expected = [
-        -score
-        for lesson in lessons
-        for branch in lesson.branches
-        for leaves in (qwen if len(branch.leaves) > 1 else writing)._scorer.score(lesson.prefix, [branch])
-        for score in leaves
+        score for lesson in lessons for branch in qwen._scorer.score(lesson.prefix, lesson.branches) for score in branch
     ]
-    assert len({len(branch.leaves) > 1 for lesson in lessons for branch in lesson.branches}) == 2
-    assert found.tolist() == pytest.approx(expected, abs=1e-3)
+    assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: SharedQwen, lessons: list[Lesson]) -> None:

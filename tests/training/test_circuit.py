@@ -8,10 +8,9 @@ import torch
 from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import Message
 from tests.training.conftest import LABELS, QUESTION
-from training.circuit import language_weights, weights
+from training.circuit import decision_layers, grow, is_grown, language_weights, weights
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -41,34 +40,53 @@ def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> N
     assert fresh.likelihoods(text, QUESTION)["label"] == pytest.approx(before)
 
 
-def test_a_new_model_would_write_what_it_decides(fresh: SharedQwen) -> None:
-    """The layers behind the decisions write nothing yet, and the output layer is a copy of the embedding."""
-    whole = SharedQwen(fresh.model, fresh.tokenizer, capabilities=Capabilities(layout="text_first", per_token=True))
+def test_a_model_that_has_grown_decides_as_before(fresh: SharedQwen) -> None:
+    """The new layers write nothing yet, and the new output layer is the embedding's copy."""
+    grown = copy.deepcopy(fresh.model)
+    grow(grown)
+    again = SharedQwen(grown, fresh.tokenizer, capabilities=fresh.capabilities)
     for text in LABELS.values():
-        assert whole.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
-    assert whole.write("hello", max_new_tokens=2).new_tokens == 2
+        assert again.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
+    assert len(grown.model.layers) == len(fresh.model.model.layers) + 2
+    assert again.write("hello", max_new_tokens=2).new_tokens == 2
 
 
-def test_what_only_replies_need_changes_no_decision(fresh: SharedQwen) -> None:
-    """Whatever it learns; all other weights do."""
-    before = fresh.likelihoods(LABELS["music"], QUESTION)["label"]
-    model = copy.deepcopy(fresh.model)
-    language = language_weights(model)
+def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwen) -> None:
+    """Whatever the others have learned."""
+    grown = copy.deepcopy(fresh.model)
+    assert decision_layers(grown) is None
+    grow(grown)
     with torch.no_grad():
-        for weight in language:
-            weight.normal_()
-    again = SharedQwen(model, fresh.tokenizer, capabilities=fresh.capabilities)
-    assert again.likelihoods(LABELS["music"], QUESTION)["label"] == pytest.approx(before)
-    others = [weight for weight in model.parameters() if all(weight is not each for each in language)]
-    assert len(others) + len(language) == len(list(model.parameters()))
-    assert all(any(weight is other for other in others) for weight in weights(model))
+        for layer in grown.model.layers[-2:]:
+            torch.nn.init.normal_(layer.mlp.down_proj.weight)
+        grown.lm_head.weight.normal_()
+    deciding = fresh.capabilities.model_copy(update={"decision_layers": decision_layers(grown)})
+    again = SharedQwen(grown, fresh.tokenizer, capabilities=deciding)
+    for text in LABELS.values():
+        assert again.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
 
 
-def test_the_output_layer_is_saved_beside_the_embedding(fresh: SharedQwen, tmp_path: Path) -> None:
-    """They begin alike, and are no longer once replies have been learned."""
-    model = copy.deepcopy(fresh.model)
+def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
+    """Which is no longer the embedding."""
+    grown = copy.deepcopy(fresh.model)
+    grow(grown)
     with torch.no_grad():
-        model.lm_head.weight.mul_(2)
-    model.save_pretrained(tmp_path)
+        grown.lm_head.weight.mul_(2)
+    grown.save_pretrained(tmp_path)
     loaded = Qwen2ForCausalLM.from_pretrained(tmp_path)
-    assert torch.equal(loaded.lm_head.weight, 2 * loaded.get_input_embeddings().weight)
+    assert is_grown(loaded)
+    assert torch.equal(loaded.lm_head.weight, grown.lm_head.weight)
+    assert torch.equal(loaded.get_input_embeddings().weight, grown.get_input_embeddings().weight)
+
+
+def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
+    """The circuit stays the same."""
+    grown = copy.deepcopy(fresh.model)
+    before = {id(weight) for weight in weights(grown)}
+    assert not language_weights(grown)
+    old = {id(weight) for weight in grown.parameters()}
+    grow(grown)
+    language = {id(weight) for weight in language_weights(grown)}
+    assert {id(weight) for weight in weights(grown)} == before
+    assert not language & old
+    assert language | old == {id(weight) for weight in grown.parameters()}

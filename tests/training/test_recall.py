@@ -29,7 +29,7 @@ def test_what_is_taken_up_is_in_memory_and_reply_and_not_in_the_text(item: Item,
 
 
 def test_words_are_exchanged_in_memory_and_reply_alike() -> None:
-    """Those of another memory in the same language stand in both, and in no text; the other times nothing is changed."""
+    """Those of another memory in the same language stand in both; the other times nothing is changed."""
     other = Item("Who is she?", "replies", memory="My aunt is called Zoe", reply="Aunt Zoe: she is called Zoe.")
     recall = Recall([_DOG, _HOME, other])
     drawn = [recall.other_words(_DOG, random.Random(seed)) for seed in range(100)]

@@ -1,5 +1,6 @@
 """One command makes a model that the toolkit loads."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -69,10 +70,13 @@ def _plain(told: str) -> str:
     return " ".join(told.replace("│", " ").split())
 
 
-def test_a_model_declares_after_which_layers_it_was_taught_to_decide(fresh: SharedQwen) -> None:
-    """What the training reads is what the toolkit will read."""
-    declared = _in_training(fresh.model, fresh.tokenizer).capabilities.decision_layers
-    assert declared == circuit.decision_layers(fresh.model) < len(fresh.model.model.layers)
+def test_a_model_that_has_grown_declares_after_which_layers_it_decides(fresh: SharedQwen) -> None:
+    """Those it had before; a model that has not grown decides with all."""
+    model = copy.deepcopy(fresh.model)
+    assert _in_training(model, fresh.tokenizer).capabilities.decision_layers is None
+    layers = len(model.model.layers)
+    circuit.grow(model)
+    assert _in_training(model, fresh.tokenizer).capabilities.decision_layers == layers < len(model.model.layers)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)

@@ -1,6 +1,7 @@
 """A training that was interrupted ends as if it had not been."""
 
 import copy
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,28 +9,28 @@ import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
-from training.circuit import language_weights
+from training.batches import Batch
+from training.circuit import grow, is_grown, language_weights
 from training.curriculum import BOTH, REPLIES, Curriculum
 from training.lessons import Teacher
+from training.sizes import Schedule
 from training.sources import Item, Source
 from training.train import Training
 
 _TOKENS = 350_000
 
 
+def _schedule(tokens: int = _TOKENS) -> Schedule:
+    return Schedule(tokens=tokens, rate=1e-3, cooling=0.2, step=2000)
+
+
 @pytest.fixture
-def phases(qwen: SharedQwen) -> dict[str, Curriculum]:
-    """Two small sources, for decisions and replies together and for replies alone."""
+def curriculum(qwen: SharedQwen) -> Curriculum:
+    """Two small sources."""
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
     talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
-    sources, teacher = (
-        [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)],
-        Teacher(qwen.chat, talk, text_tokens=40),
-    )
-    return {
-        "both": Curriculum(teacher, sources, stages=BOTH, step_tokens=2000, seed=3),
-        "replies": Curriculum(teacher, sources[1:], stages=REPLIES, step_tokens=2000, seed=3),
-    }
+    sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
+    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=BOTH, step_tokens=2000, seed=3)
 
 
 _MOODS = ("positive", "negative")
@@ -39,117 +40,146 @@ class _InterruptedError(Exception):
     pass
 
 
-def _new(qwen: SharedQwen, phase: str, *, tokens: int = _TOKENS, threads: int = 1) -> Training:
-    model = copy.deepcopy(qwen.model)
-    weights = language_weights(model) if phase == "replies" else list(model.parameters())
-    training = Training(model, weights, tokens=tokens, learning_rate=1e-3, threads=threads)
-    training.progress.steps = 100  # the learning rate has climbed
-    return training
-
-
 def _trained(
-    qwen: SharedQwen, phase: str, curriculum: Curriculum, path: Path, *, interrupted: bool
+    qwen: SharedQwen, curriculum: Curriculum, path: Path, *, interrupted_at: float | None
 ) -> dict[str, torch.Tensor]:
+    def new() -> Training:
+        return Training(copy.deepcopy(qwen.model), _schedule())
+
     def keep_and_stop() -> None:
+        if training.progress.share < (interrupted_at or 0):
+            return
         training.keep(path)
         raise _InterruptedError
 
     silent = SimpleNamespace(log=lambda _: None, check=lambda: None)
-    training = _new(qwen, phase)
-    if interrupted:
+    training = new()
+    if interrupted_at is not None:
         with pytest.raises(_InterruptedError):
             training.run(curriculum, log=silent.log, check=keep_and_stop)
-        training = _new(qwen, phase)
+        training = new()
         training.take_up(path)
-        assert 0 < training.progress.share < 1
+        assert interrupted_at <= training.progress.share < 1
     training.run(curriculum, log=silent.log, check=silent.check)
     return dict(training.model.state_dict())
 
 
-@pytest.mark.parametrize("phase", ["both", "replies"])
+@pytest.mark.parametrize("share", [0.0, 0.9])
 def test_a_resumed_training_gives_the_same_weights(
-    qwen: SharedQwen, phases: dict[str, Curriculum], tmp_path: Path, phase: str
+    qwen: SharedQwen, curriculum: Curriculum, tmp_path: Path, share: float
 ) -> None:
     """Weights, optimizer, average, learning rate and the order of the texts all go on where they were."""
-    whole = _trained(qwen, phase, phases[phase], tmp_path / "kept", interrupted=False)
+    whole = _trained(qwen, curriculum, tmp_path / "state", interrupted_at=None)
     assert not list(tmp_path.iterdir())
-    resumed = _trained(qwen, phase, phases[phase], tmp_path / "kept", interrupted=True)
+    resumed = _trained(qwen, curriculum, tmp_path / "state", interrupted_at=share)
     assert all(torch.allclose(whole[name], resumed[name], atol=1e-6) for name in whole)
 
 
-def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
-    """Only the layers behind those that decide and the output layer move."""
-    training = _new(qwen, "replies")
-    before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(phases["replies"].pool(training.progress)))
-    moved = {name for name, weight in training.model.named_parameters() if not torch.equal(weight, before[name])}
-    assert {"lm_head.weight", "model.layers.2.mlp.up_proj.weight"} < moved
-    assert all(name.startswith(("model.layers.2.", "model.layers.3.", "lm_head.")) for name in moved)
-
-
-def test_what_only_replies_need_moves_fast(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
-    """The first step of Adam moves every weight by its learning rate."""
-    training = _new(qwen, "both")
-    before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(phases["both"].pool(training.progress)))
-    moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
-    fast, usual = (moved[f"model.layers.{layer}.mlp.down_proj.weight"].item() for layer in (3, 1))
-    assert fast == pytest.approx(5 * usual, rel=0.02)
-
-
-def test_threads_change_nothing(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
+def test_threads_change_nothing(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """The parts of a step may be computed side by side or one after the other."""
     trained = []
     for threads in (1, 2):
-        training = _new(qwen, "both", tokens=10_000, threads=threads)
-        training.run(phases["both"], log=lambda _: None, check=lambda: None)
+        training = Training(copy.deepcopy(qwen.model), _schedule(10_000), threads=threads)
+        training.run(curriculum, log=lambda _: None, check=lambda: None)
         trained.append(training.model.state_dict())
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
 
 
 def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
     """The learning rate starts at zero, climbs, stays, and falls to zero at the end."""
-    training = _new(qwen, "both", tokens=1000)
-    training.progress.steps = 0
+    training = Training(qwen.model, _schedule(1000))
     assert training.rate == 0
     training.progress.steps = 100
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 600
+    training.progress.seen = 700
     assert training.rate == pytest.approx(1e-3)
-    training.progress.seen = 800
+    training.progress.seen = 900
     assert training.rate == pytest.approx(5e-4)
     training.progress.seen = 1000
     assert training.rate == 0
 
 
-def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
+def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """A step moves the embedding by a small part of what it moves other weights."""
-    training = _new(qwen, "both")
+    training = Training(copy.deepcopy(qwen.model), _schedule())
+    training.progress.steps = 100
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(phases["both"].pool(training.progress)))
+    training._step(next(curriculum.pool(training.progress)))
     moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
     slow = moved["model.embed_tokens.weight"] / moved["model.layers.0.mlp.down_proj.weight"]
     assert 0 < slow < 0.1
 
 
-def test_words_that_are_hardly_written_stay_in_the_output_layer(
-    qwen: SharedQwen, phases: dict[str, Curriculum]
-) -> None:
+def test_the_model_grows_when_its_stage_begins(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """From then on the learning rate climbs once more."""
+    training = Training(copy.deepcopy(qwen.model), _schedule(120_000))
+    layers, grown_after = len(training.model.model.layers), []
+
+    def step(parts: Sequence[Batch], **settings: float) -> float:
+        grown_after.append((training.progress.share, is_grown(training.model), training.rate))
+        return took(parts, **settings)
+
+    took, training._step = training._step, step  # type: ignore[method-assign]
+    training.run(curriculum, log=lambda _: None, check=lambda: None)
+    assert len(training.model.model.layers) == layers + 2
+    begun = next(share for share, grown, _ in grown_after if grown)
+    assert BOTH[[stage.grown for stage in BOTH].index(True) - 1].until <= begun < 1
+    assert [grown for _, grown, _ in grown_after] == sorted(grown for _, grown, _ in grown_after)
+    assert next(rate for _, grown, rate in grown_after if grown) == 0
+
+
+def test_the_pace_of_a_stage_moves_what_was_added_and_nothing_else(qwen: SharedQwen, curriculum: Curriculum) -> None:
+    """The first step of Adam moves every weight by its learning rate."""
+    model, moved = copy.deepcopy(qwen.model), {}
+    grow(model)
+    for pace in (1.0, 5.0):
+        training = Training(copy.deepcopy(model), _schedule())
+        training.progress.steps = 100
+        before = {name: weight.clone() for name, weight in training.model.named_parameters()}
+        training._step(next(curriculum.pool(training.progress)), pace=pace)
+        after = dict(training.model.named_parameters())
+        moved[pace] = {name: (after[name] - weight).abs().max().item() for name, weight in before.items()}
+    last = len(model.model.layers) - 1
+    for name, fold in ((f"model.layers.{last}.mlp.down_proj.weight", 5), ("model.layers.0.mlp.down_proj.weight", 1)):
+        assert moved[5.0][name] == pytest.approx(fold * moved[1.0][name], rel=0.02)
+
+
+def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen) -> None:
+    """Only what was added for them moves, not even the norm that decisions are read through."""
+    talk = [Item(f"say {number}", "replies", reply=f"{number}!") for number in range(40)]
+    teacher = Teacher(qwen.chat, talk, text_tokens=40)
+    alone = Curriculum(teacher, [Source("replies", 1, talk)], stages=REPLIES, step_tokens=2000, seed=3)
+    model = copy.deepcopy(qwen.model)
+    layers = len(model.model.layers)
+    grow(model)
+    training = Training(model, _schedule(6000), learners=language_weights)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    training.run(alone, log=lambda _: None, check=lambda: None)
+    moved = {name for name, weight in model.named_parameters() if not torch.equal(weight, before[name])}
+    added = tuple(f"model.layers.{layer}." for layer in range(layers, len(model.model.layers)))
+    assert {"lm_head.weight", f"{added[0]}mlp.up_proj.weight"} < moved
+    assert all(name.startswith((*added, "lm_head.")) for name in moved)
+
+
+def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """Adam would move the rows of all words alike, however small their gradient."""
-    training = _new(qwen, "replies")
-    before = training.model.lm_head.weight.clone()
-    batches = next(phases["replies"].pool(training.progress))
-    training._step(batches)
+    model = copy.deepcopy(qwen.model)
+    grow(model)
+    training = Training(model, _schedule())
+    training.progress.steps = 100
+    before = model.lm_head.weight.clone()
+    batches = next(curriculum.pool(training.progress))
     written = torch.cat([batch.tokens for batch in batches]).unique()
-    moved = (training.model.lm_head.weight - before).abs().mean(1)
+    training._step(batches)
+    moved = (model.lm_head.weight - before).abs().mean(1)
     others = torch.ones(len(moved), dtype=torch.bool).index_fill(0, written, False)
-    assert 0.75 * moved[written].median() > moved[others].median() > 0
+    assert moved[written].median() > 2 * moved[others].median() > 0
 
 
-def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, phases: dict[str, Curriculum]) -> None:
+def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """What is checked on the way is the average; the training goes on from its own weights."""
-    training = _new(qwen, "both")
-    for batch in phases["both"].pool(training.progress):
+    training = Training(copy.deepcopy(qwen.model), _schedule())
+    for batch in curriculum.pool(training.progress):
         training._step(batch)
     own = {name: weight.clone() for name, weight in training.model.state_dict().items()}
     with training.averaged():
