@@ -10,7 +10,7 @@ from typing import Annotated, Any, cast
 
 import torch
 import typer
-from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
+from transformers import PreTrainedTokenizerBase, Qwen2Config, Qwen2ForCausalLM
 
 from qwen_allinone.model import loading
 from qwen_allinone.model.capabilities import Capabilities
@@ -99,8 +99,6 @@ def main(
         _copy(start, folder)
     qwen = _loaded(folder) if resume or start is not None else _started(shape, sources, folder, seed=seed)
     cast(torch.nn.Module, qwen.model).to(device)
-    if decided and not circuit.is_grown(cast(Qwen2ForCausalLM, qwen.model)):
-        raise typer.BadParameter(f"the model in {folder} has no layers for replies; leave --decided out")
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
     model, before = cast(Qwen2ForCausalLM, qwen.model), 0
     whole = phases(shape, sources)
@@ -160,6 +158,8 @@ def _check(folder: Path, *, size: str, start: Path | None, decided: bool, resume
     missing = [name for name in _MODEL_FILES if start is not None and not (start / name).is_file()]
     if missing:
         raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")
+    if decided and start is not None and not circuit.is_grown(Qwen2Config.from_pretrained(start)):
+        raise typer.BadParameter(f"the model in {start} has no layers for replies; leave --decided out")
 
 
 def _same_settings(folder: Path, settings: dict[str, Any], *, resume: bool) -> None:

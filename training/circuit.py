@@ -14,7 +14,7 @@ arXiv:2301.05062), and everything else it learns is added to that:
 
 import torch
 from torch.nn.functional import normalize
-from transformers import Qwen2Config, Qwen2ForCausalLM
+from transformers import PreTrainedConfig, Qwen2Config, Qwen2ForCausalLM
 from transformers.models.qwen2.modeling_qwen2 import Qwen2DecoderLayer
 
 from qwen_allinone.model.chatml import ChatML, Message, Role
@@ -97,14 +97,14 @@ def grow(model: Qwen2ForCausalLM) -> None:
     model.all_tied_weights_keys = {}
 
 
-def is_grown(model: Qwen2ForCausalLM) -> bool:
-    """Whether it has layers of its own for replies."""
-    return _language_layers(model) > 0
+def is_grown(config: PreTrainedConfig) -> bool:
+    """Whether a model has layers of its own for replies."""
+    return _language_layers(config) > 0
 
 
 def decision_layers(model: Qwen2ForCausalLM) -> int | None:
     """After how many layers it is to decide: those it had before it grew; None before."""
-    return len(model.model.layers) - _language_layers(model) if is_grown(model) else None
+    return len(model.model.layers) - _language_layers(model.config) if is_grown(model.config) else None
 
 
 def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
@@ -121,20 +121,20 @@ def all_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
 
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
     """Those that were added for replies; none before the model has grown."""
-    if not is_grown(model):
+    if not is_grown(model.config):
         return []
-    parts = [*model.model.layers[-_language_layers(model) :], model.lm_head]
+    parts = [*model.model.layers[-_language_layers(model.config) :], model.lm_head]
     return [weight for part in parts for weight in part.parameters()]
 
 
 def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:
     layers = model.model.layers
-    count = len(layers) - _language_layers(model)
+    count = len(layers) - _language_layers(model.config)
     return layers[0].self_attn, layers[count // 2].self_attn, layers[count - 1].self_attn
 
 
-def _language_layers(model: Qwen2ForCausalLM) -> int:
-    return int(getattr(model.config, "language_layers", 0))
+def _language_layers(config: PreTrainedConfig) -> int:
+    return int(getattr(config, "language_layers", 0))
 
 
 def _write_nothing(layer: Qwen2DecoderLayer) -> None:

@@ -111,7 +111,7 @@ class Training:
         self.model.load_state_dict(self._average.module.state_dict())
 
     def _grow_for(self, stage: Stage) -> None:
-        if stage.grown and not circuit.is_grown(self.model):
+        if stage.grown and not circuit.is_grown(self.model.config):
             self._grow()
 
     def _grow(self) -> None:
@@ -135,7 +135,7 @@ class Training:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            others = 1.0 if circuit.is_grown(self.model) else pace
+            others = 1.0 if circuit.is_grown(self.model.config) else pace
             group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], others)
         dropouts = [_dropout(part, self.model) for part in parts]
 
@@ -173,7 +173,7 @@ class Training:
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
-        if progress["grown_at"] is not None and not circuit.is_grown(self.model):
+        if progress["grown_at"] is not None and not circuit.is_grown(self.model.config):
             self._grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])

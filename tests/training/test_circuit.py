@@ -74,7 +74,7 @@ def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen
         grown.lm_head.weight.mul_(2)
     grown.save_pretrained(tmp_path)
     loaded = Qwen2ForCausalLM.from_pretrained(tmp_path)
-    assert is_grown(loaded)
+    assert is_grown(loaded.config)
     assert torch.equal(loaded.lm_head.weight, grown.lm_head.weight)
     assert torch.equal(loaded.get_input_embeddings().weight, grown.get_input_embeddings().weight)
 

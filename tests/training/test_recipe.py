@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.model import Choice, SharedQwen
+from qwen_allinone.model.loading import bundled_folder
 from training import circuit
 from training.__main__ import _in_training
 from training.sizes import SIZES, Size
@@ -105,3 +106,15 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
     assert message in _plain(ran.stderr)
     assert "Traceback" not in ran.stderr
     assert not list(tmp_path.iterdir())
+
+
+def test_only_a_model_with_layers_for_replies_can_be_taught_replies_alone(tmp_path: Path) -> None:
+    """Any other is refused before anything is written."""
+    start = shutil.copytree(bundled_folder(), tmp_path / "start")
+    config = json.loads((start / "config.json").read_text(encoding="utf-8"))
+    del config["language_layers"]
+    (start / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    ran = _run("--run", tmp_path / "run", "--out", tmp_path / "out", "--start", start, "--decided")
+    assert ran.returncode == 2
+    assert "no layers for replies" in _plain(ran.stderr)
+    assert not (tmp_path / "run").exists()

@@ -116,7 +116,7 @@ def test_the_model_grows_when_its_stage_begins(qwen: SharedQwen, curriculum: Cur
     layers, grown_after = len(training.model.model.layers), []
 
     def step(parts: Sequence[Batch], **settings: float) -> float:
-        grown_after.append((training.progress.share, is_grown(training.model), training.rate))
+        grown_after.append((training.progress.share, is_grown(training.model.config), training.rate))
         return took(parts, **settings)
 
     took, training._step = training._step, step  # type: ignore[method-assign]
