@@ -36,7 +36,8 @@ class Recall:
         if not words or rng.random() >= _EXCHANGED:
             return item
         other = rng.choice(self._lent[item.language] or [words])
-        memory, reply = item.memory.replace(words, other), (item.reply or "").replace(words, other)
+        whole = rf"\b{re.escape(words)}\b" if item.language == "en" else re.escape(words)
+        memory, reply = (re.sub(whole, lambda _: other, text) for text in (item.memory, item.reply or ""))
         return replace(item, memory=memory, reply=reply)
 
 

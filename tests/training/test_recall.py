@@ -43,3 +43,11 @@ def test_an_exchange_without_a_memory_stays_as_it_is() -> None:
     """There is nothing to take up."""
     recall, item = Recall([_DOG]), replace(_DOG, memory="")
     assert all(recall.other_words(item, random.Random(seed)) is item for seed in range(20))
+
+
+def test_a_word_is_not_exchanged_inside_another() -> None:
+    """Which would be no word any more."""
+    item = Item("What do I like?", "replies", memory="I paint the party in art", reply="You like art")
+    other = Item("Who is she?", "replies", memory="She is called Zoe", reply="Her name: called Zoe")
+    drawn = {Recall([item, other]).other_words(item, random.Random(seed)).memory for seed in range(40)}
+    assert drawn == {item.memory, "I paint the party in Zoe"}
