@@ -23,7 +23,7 @@ from training.curriculum import Curriculum
 from training.examples import written
 from training.exclusions import unjudged
 from training.lessons import Teacher, prompt_words
-from training.phases import Phase, phases
+from training.phases import PHASES, Phase, PhaseName, phases
 from training.public_sets import VALIDATION_SHARE, public, unseen
 from training.sizes import SIZES, Size
 from training.sources import Item, Source, hold_out, texts_of
@@ -37,6 +37,7 @@ _TEXT_TOKENS, _READ_TOKENS = 112, 160
 _CAPABILITIES = Capabilities(
     layout="text_first",
     summary="leading",
+    recall="quoted",
     reading_tokens=_READ_TOKENS,
     per_token=True,
     prior=True,
@@ -72,9 +73,9 @@ def main(
             help="Begin with the tokenizer and the weights in this folder instead of new ones.",
         ),
     ] = None,
-    decided: Annotated[
-        bool, typer.Option("--decided", help="The weights of --start decide already; train their replies only.")
-    ] = False,
+    first: Annotated[
+        PhaseName, typer.Option(help="Phase to begin with; all but the first of them need the weights of --start.")
+    ] = PHASES[0],
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int, typer.Option(help="Parts of a step computed side by side, each by one thread.")] = 2,
     resume: Annotated[bool, typer.Option(help="Continue the training that the run folder holds.")] = False,
@@ -83,15 +84,16 @@ def main(
     """Train tokenizer and model, and write them in the form in which they ship."""
     torch.set_num_threads(1 if device == "cpu" else threads)
     folder = run or Path("runs") / size
-    _check(folder, size=size, start=start, decided=decided, resume=resume)
+    _check(folder, size=size, start=start, first=first, resume=resume)
     folder.mkdir(parents=True, exist_ok=True)
     say = _logging(folder / _LOG)
     shape = SIZES[size]
     sources, held = _sources(data, seed=seed)
-    planned = shape.replies.tokens + (0 if decided else shape.both.tokens)
+    chosen = phases(shape, sources, first=first)
+    planned = sum(phase.schedule.tokens for phase in chosen)
     length = tokens or planned
     rows = {source.name: len(source.items) for source in sources}
-    settings = {"size": size, "tokens": length, "decided": decided, "seed": seed, "rows": rows}
+    settings = {"size": size, "tokens": length, "first": first, "seed": seed, "rows": rows}
     _same_settings(folder, settings, resume=resume)
     say({"rows": rows, "held out": len(held)})
 
@@ -101,8 +103,7 @@ def main(
     cast(torch.nn.Module, qwen.model).to(device)
     teacher = Teacher(qwen.chat, [item for source in sources for item in source.items], text_tokens=_TEXT_TOKENS)
     model, before = cast(Qwen2ForCausalLM, qwen.model), 0
-    whole = phases(shape, sources)
-    for phase in whole[1:] if decided else whole:
+    for phase in chosen:
         schedule = replace(phase.schedule, tokens=length * phase.schedule.tokens // planned)
         training = Training(model, schedule, learners=phase.learners, seed=seed, threads=threads)
         curriculum = Curriculum(teacher, phase.sources, stages=phase.stages, step_tokens=schedule.step, seed=seed)
@@ -142,24 +143,24 @@ def _train(
         check()
 
 
-def _check(folder: Path, *, size: str, start: Path | None, decided: bool, resume: bool) -> None:
+def _check(folder: Path, *, size: str, start: Path | None, first: PhaseName, resume: bool) -> None:
     """Refuse what cannot be meant before anything is written."""
     if size not in SIZES:
         raise typer.BadParameter(f"there is no size {size!r}; there are: {', '.join(SIZES)}")
-    kept = any((folder / f"{phase}.safetensors").is_file() for phase in ("both", "replies"))
+    kept = any((folder / f"{phase}.safetensors").is_file() for phase in PHASES)
     if kept and not resume:
         raise typer.BadParameter(f"{folder} holds a training; --resume continues it, or choose another --run")
     if resume and not (kept and (folder / _SETTINGS).is_file()):
         raise typer.BadParameter(f"{folder} holds no training that could be resumed")
     if resume and start is not None:
         raise typer.BadParameter("a training that is resumed has its own weights; leave --start out")
-    if decided and start is None and not resume:
-        raise typer.BadParameter("--decided needs weights that decide; name them by --start")
+    if first != PHASES[0] and start is None and not resume:
+        raise typer.BadParameter(f"--first {first} needs weights that decide; name them by --start")
     missing = [name for name in _MODEL_FILES if start is not None and not (start / name).is_file()]
     if missing:
         raise typer.BadParameter(f"{start} is no model of this recipe; it lacks {', '.join(missing)}")
-    if decided and start is not None and not circuit.is_grown(Qwen2Config.from_pretrained(start)):
-        raise typer.BadParameter(f"the model in {start} has no layers for replies; leave --decided out")
+    if first != PHASES[0] and start is not None and not circuit.is_grown(Qwen2Config.from_pretrained(start)):
+        raise typer.BadParameter(f"the model in {start} has no layers for replies; leave --first out")
 
 
 def _same_settings(folder: Path, settings: dict[str, Any], *, resume: bool) -> None:

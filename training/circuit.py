@@ -119,6 +119,12 @@ def all_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
     return list(model.parameters())
 
 
+def decision_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
+    """All but those that were added for replies."""
+    language = {id(weight) for weight in language_weights(model)}
+    return [weight for weight in model.parameters() if id(weight) not in language]
+
+
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
     """Those that were added for replies; none before the model has grown."""
     if not is_grown(model.config):

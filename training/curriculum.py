@@ -38,6 +38,8 @@ class Stage:
     """Factor of the learning rate for these, and before the model has grown for all that begins without a meaning."""
     batch: float = 1.0
     """Part of a whole step's tokens that a step has."""
+    early: bool = False
+    """Whether options are scored as they are when the model ships: by the embedding, before the layers for replies."""
 
 
 _MOSTLY_REPLIES = Stage(
@@ -61,6 +63,20 @@ BOTH = (
     replace(_MOSTLY_REPLIES, until=1.0, replies=4.0),
 )
 """Decisions first, on short questions, then the toolkit's own wordings, then replies as well."""
+DECISIONS = (
+    Stage(
+        until=1.0,
+        bare=0.5,
+        asked_of_replies=1.0,
+        replies=1.0,
+        own_routes=0.8,
+        cut=0.03,
+        words=1.0,
+        grown=True,
+        early=True,
+    ),
+)
+"""No replies, and more routes of users', which replies make a model forget."""
 REPLIES = (replace(_MOSTLY_REPLIES, until=1.0, asked_of_replies=0.0, batch=1.0),)
 """Nothing else."""
 

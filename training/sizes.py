@@ -15,6 +15,8 @@ class Schedule:
     """Last part of the training, in which the rate falls to zero."""
     step: int
     """Tokens of one step, padding included."""
+    checks: int = 10
+    """How often, at equal distances, it is examined and kept."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +33,10 @@ class Size:
     """Of the first training of the embedding alone."""
     both: Schedule
     """Decisions and replies together."""
-    replies: Schedule
+    decisions: Schedule
     """Alone, after that."""
+    replies: Schedule
+    """Alone, at last."""
     window: int = 1024
 
 
@@ -45,6 +49,7 @@ SIZES = {
         2,
         bag_steps=20,
         both=Schedule(tokens=4_000_000, rate=2e-3, cooling=0.2, step=3000),
+        decisions=Schedule(tokens=400_000, rate=8e-4, cooling=0.5, step=3000, checks=2),
         replies=Schedule(tokens=2_000_000, rate=4e-4, cooling=0.4, step=3000),
     ),
     "small": Size(
@@ -55,6 +60,7 @@ SIZES = {
         4,
         bag_steps=1600,
         both=Schedule(tokens=19_000_000, rate=3e-4, cooling=0.2, step=3000),
+        decisions=Schedule(tokens=1_200_000, rate=8e-4, cooling=0.5, step=3000, checks=2),
         replies=Schedule(tokens=8_000_000, rate=3e-4, cooling=0.4, step=2000),
     ),
     "base": Size(
@@ -65,6 +71,7 @@ SIZES = {
         4,
         bag_steps=3000,
         both=Schedule(tokens=300_000_000, rate=5e-4, cooling=0.2, step=12_000),
+        decisions=Schedule(tokens=20_000_000, rate=8e-4, cooling=0.5, step=12_000),
         replies=Schedule(tokens=100_000_000, rate=5e-4, cooling=0.4, step=12_000),
     ),
 }

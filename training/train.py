@@ -22,7 +22,6 @@ from training.sizes import Schedule
 
 _AVERAGED = 0.998
 """Of the running average of the weights, what each step keeps."""
-_CHECK_EVERY = 0.1
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
 """Of the words of a right option and of a reply, next to a decision; times what the stage says."""
 _DROPOUT = 0.1
@@ -89,19 +88,19 @@ class Training:
         Args:
             curriculum: draws the batches.
             log: told of loss and speed now and then.
-            check: called at every tenth of the way, when the model may be saved and the training kept.
+            check: called as often as the schedule says, when the model may be saved and the training kept.
         """
         losses: list[float] = []
         seconds, before = 0.0, self.progress.seen
         while self.progress.share < 1:
             start = time.monotonic()
-            checked = int(self.progress.share / _CHECK_EVERY)
+            checked = int(self.progress.share * self._schedule.checks)
             torch.manual_seed((self._seed << 32) + self.progress.pools)
             self._grow_for(stage := curriculum.stage(self.progress))
             for parts in curriculum.pool(self.progress):
-                losses.append(self._step(parts, words=stage.words, pace=stage.pace))
+                losses.append(self._step(parts, stage))
             seconds += time.monotonic() - start
-            if int(self.progress.share / _CHECK_EVERY) > checked:
+            if int(self.progress.share * self._schedule.checks) > checked:
                 speed = (self.progress.seen - before) / seconds
                 log({"loss": sum(losses) / len(losses), "tokens_per_second": speed})
                 losses = []
@@ -131,16 +130,17 @@ class Training:
         finally:
             self.model.load_state_dict(own)
 
-    def _step(self, parts: Sequence[Batch], *, words: float = 1.0, pace: float = 1.0) -> float:
+    def _step(self, parts: Sequence[Batch], stage: Stage) -> float:
         """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            others = 1.0 if circuit.is_grown(self.model.config) else pace
-            group["lr"] = self.rate * {"circuit": _SLOW, "language": pace}.get(group["part"], others)
+            others = 1.0 if circuit.is_grown(self.model.config) else stage.pace
+            group["lr"] = self.rate * {"circuit": _SLOW, "language": stage.pace}.get(group["part"], others)
         dropouts = [_dropout(part, self.model) for part in parts]
 
         def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
-            loss = loss_of(self.model, part.to(self.model.device), words=words, dropout=dropout)
+            batch = part.to(self.model.device)
+            loss = loss_of(self.model, batch, words=stage.words, dropout=dropout, early=stage.early)
             return loss.item(), torch.autograd.grad(loss, self._weights)
 
         losses, gradients = zip(*self._threads.map(learned, parts, dropouts), strict=True)
@@ -209,7 +209,12 @@ def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
 
 
 def loss_of(
-    model: Qwen2ForCausalLM, batch: Batch, *, words: float = 1.0, dropout: torch.Tensor | None = None
+    model: Qwen2ForCausalLM,
+    batch: Batch,
+    *,
+    words: float = 1.0,
+    dropout: torch.Tensor | None = None,
+    early: bool = False,
 ) -> torch.Tensor:
     """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
 
@@ -218,8 +223,9 @@ def loss_of(
         batch: of lessons.
         words: how much words count, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
+        early: score as the shipped model scores options (``leaf_costs``).
     """
-    costs = leaf_costs(model, batch, dropout)
+    costs = leaf_costs(model, batch, dropout, early=early)
     count = int(batch.branches[-1]) + 1
     leaves = int(torch.bincount(batch.branches).max())
     first = torch.searchsorted(batch.branches, torch.arange(count, device=batch.branches.device))
@@ -237,19 +243,28 @@ def loss_of(
     return (picked + words * written) / count
 
 
-def leaf_costs(model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None) -> torch.Tensor:
+def leaf_costs(
+    model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None, *, early: bool = False
+) -> torch.Tensor:
     """Minus log-likelihood of every leaf.
 
     *Shape:* (leaves,)
+
+    Args:
+        model: in training.
+        batch: of lessons.
+        dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
+        early: read no layers that were added for replies, and score by the embedding.
     """
-    embeddings = model.get_input_embeddings()(batch.ids)
-    hidden = model.model(
-        inputs_embeds=embeddings if dropout is None else embeddings * dropout,
-        position_ids=batch.positions,
-        attention_mask=batch.mask,
-        use_cache=False,
-    ).last_hidden_state
+    inner = model.model
+    hidden = inner.embed_tokens(batch.ids)
+    if dropout is not None:
+        hidden = hidden * dropout
+    turned = inner.rotary_emb(hidden, position_ids=batch.positions)
+    for layer in inner.layers[: circuit.decision_layers(model) if early else None]:
+        hidden = layer(hidden, attention_mask=batch.mask, position_embeddings=turned)
     places, place_of = torch.unique(batch.where, return_inverse=True)  # leaves share the place of their first token
-    logits = model.lm_head(hidden.reshape(-1, hidden.shape[-1])[places])
+    read = inner.norm(hidden).reshape(-1, hidden.shape[-1])[places]
+    logits = read @ (inner.embed_tokens if early else model.lm_head).weight.T
     costs = logits.logsumexp(1)[place_of] - logits[place_of, batch.tokens]
     return torch.zeros_like(batch.shares).index_add(0, batch.leaves, costs)

@@ -21,6 +21,9 @@ class Capabilities(BaseModel):
     summary: Literal["written", "extractive", "leading"] = "written"
     """Whether summaries are written, are the text's own sentences that the model finds most telling, or are its first
     ones. Knowledge answers are written with the first, and a passage's own sentences with the others."""
+    recall: Literal["written", "quoted"] = "written"
+    """Whether chat replies take up what is remembered in words of their own, or quote what the user said about
+    themselves."""
     reading_tokens: int | None = Field(default=None, ge=16)
     """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""
     prior: bool = False

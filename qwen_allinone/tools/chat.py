@@ -1,5 +1,6 @@
 """Chat: a reply that soothes before it solves, and uses what is remembered."""
 
+import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,11 @@ from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "chat")
+_OF_THEMSELVES = re.compile(r"[我咱俺]|\b(?:i|my|me|mine|we|our|us|ours)\b", re.IGNORECASE)
+_ASKED = re.compile(
+    r"[?？]|[吗呢么][。.!！~\s]*$|^(?:who|what|when|where|which|how|why|do|does|did|can|could|will|would|is|are)\b",
+    re.IGNORECASE,
+)
 
 
 class ChatInput(TextInput):
@@ -24,7 +30,11 @@ class ChatInput(TextInput):
 
 
 class ChatTool(QwenTool):
-    """Writes a reply; streams it piece by piece."""
+    """Writes a reply; streams it piece by piece.
+
+    For a model that cannot take up what is remembered in words of its own (``recall`` in its capabilities), the first
+    memory in which users speak of themselves and ask nothing is quoted instead, if there is one.
+    """
 
     name: str = "chat"
     description: str = "Reply to what a user says, kindly and briefly."
@@ -58,6 +68,9 @@ class ChatTool(QwenTool):
     def _pieces(self, inputs: Iterator[Any]) -> Iterator[str]:
         for input in inputs:
             fields = ChatInput.model_validate({"text": input} if isinstance(input, str) else input)
+            if quoted := self._quoted(fields):
+                yield quoted
+                continue
             declared = self.qwen.capabilities.repetition_penalty
             with self.qwen.stream(
                 fields.text,
@@ -68,3 +81,15 @@ class ChatTool(QwenTool):
                 repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
             ) as pieces:
                 yield from pieces
+
+    def _quoted(self, fields: ChatInput) -> str | None:
+        """A reply that quotes a memory; None if the model writes its own, or nothing remembered is worth quoting."""
+        if self.qwen.capabilities.recall == "written" or not fields.text.strip():
+            return None
+        told = (each for each in fields.memories if _OF_THEMSELVES.search(each) and not _ASKED.search(each.strip()))
+        memory = next(told, None)
+        if memory is None:
+            return None
+        language = language_of(fields.text)
+        words = " ".join(self.qwen.excerpt(memory).text.split()).rstrip("。.")
+        return _PROMPT.render(language, "quoted_gently" if fields.soothe else "quoted", memory=words)

@@ -95,6 +95,39 @@ def test_a_memory_is_never_looked_into():
     assert f"- {memory}" in ChatTool.notes("zh", memories=[memory])
 
 
+QUOTED = Capabilities(recall="quoted")
+
+
+def test_a_model_that_cannot_take_up_a_memory_quotes_it(extracting):
+    """The first in which the user speaks of themselves and asks nothing; nothing is generated."""
+    quoting = fresh(extracting, capabilities=QUOTED)
+    tool = ChatTool(qwen=quoting)
+    memories = ["你还记得我叫什么吗", "Do you know my name", "今天下雪", "我住在\n成都。", "我养了一只叫豆子的猫"]
+    assert tool.invoke({"text": "我住哪儿？", "memories": memories}) == "我记得你说过：“我住在 成都”。"
+    said = "".join(tool.stream({"text": "So tired", "memories": ["I'm a nurse at $night"], "soothe": True}))
+    assert said == 'I understand how you feel. I remember that you told me: "I\'m a nurse at $night".'
+    with pytest.raises(EmptyTextError):
+        tool.invoke({"text": " ", "memories": memories})
+
+
+@pytest.mark.parametrize("memories", [[], ["今天下雪"], ["你还记得我叫什么吗", "what do i like"]])
+def test_what_says_nothing_of_the_user_is_not_quoted(trained, memories):
+    """The reply is the model's own, as without the capability."""
+    text = next(iter(REPLIES))
+    replies = [
+        ChatTool(qwen=qwen).invoke({"text": text, "memories": memories})
+        for qwen in (trained, fresh(trained, capabilities=QUOTED))
+    ]
+    assert replies[0] == replies[1]
+    assert not any(memory in replies[1] for memory in memories)
+
+
+def test_a_model_that_writes_well_quotes_nothing(trained):
+    """A real Qwen takes up what is remembered in its own words."""
+    reply = ChatTool(qwen=trained).invoke({"text": next(iter(REPLIES)), "memories": MEMORIES})
+    assert MEMORIES[0] not in reply
+
+
 def test_notes_never_enter_the_history(extracting):
     """The next turn reads what was said, and nothing that was whispered."""
     tool = ChatTool(qwen=extracting, max_new_tokens=3)

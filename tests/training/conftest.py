@@ -13,7 +13,7 @@ from training.circuit import new_model
 from training.sizes import Schedule, Size
 
 _NONE = Schedule(tokens=0, rate=0.0, cooling=0.2, step=0)
-_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, both=_NONE, replies=_NONE)
+_SIZE = Size(14_000, 128, 128, 3, 2, bag_steps=0, both=_NONE, decisions=_NONE, replies=_NONE)
 LABELS = {"delivery": "parcel courier doorstep", "music": "song singer guitar", "cooking": "onion soup kitchen"}
 QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(LABELS))}
 

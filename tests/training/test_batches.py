@@ -1,5 +1,6 @@
 """Training sees exactly what inference scores."""
 
+import copy
 import random
 from dataclasses import replace
 
@@ -7,6 +8,8 @@ import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
+from training import circuit
+from training.__main__ import _in_training
 from training.batches import collate
 from training.lessons import Lesson, Teacher
 from training.sources import Item
@@ -41,6 +44,29 @@ def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Les
     assert found == pytest.approx(expected, abs=1e-3)
 
 
+def test_options_cost_early_what_a_model_that_has_grown_finds(fresh: SharedQwen, items: list[Item]) -> None:
+    """It reads the layers before those for replies, and scores by the embedding, as the model does that ships."""
+    model = copy.deepcopy(fresh.model)
+    circuit.grow(model)
+    with torch.no_grad():
+        for weight in circuit.language_weights(model):
+            weight.normal_(std=0.1)
+    grown = _in_training(model, fresh.tokenizer)
+    teacher = Teacher(grown.chat, items[1:2] * 8, text_tokens=50)
+    drawn = [teacher.lesson(item, random.Random(3)) for item in (items[0], items[2])]
+    lessons = [lesson for lesson in drawn if lesson is not None]
+    with torch.no_grad():
+        early, late = (leaf_costs(model, collate(lessons), early=early) for early in (True, False))
+    expected = [
+        score
+        for lesson in lessons
+        for branch in grown._scorer.score(lesson.prefix, lesson.branches)
+        for score in branch
+    ]
+    assert (-early).tolist() == pytest.approx(expected, abs=1e-3)
+    assert (early - late).abs().min() > 0.01
+
+
 def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: SharedQwen, lessons: list[Lesson]) -> None:
     """With one question in the batch, loss and its share for the words follow from the scorer's likelihoods by hand."""
     lesson = next(lesson for lesson in lessons if len(lesson.branches[0].leaves) > 1)
@@ -56,8 +82,6 @@ def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: Shar
 
 def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, lessons: list[Lesson]) -> None:
     """A few steps on one batch make its answers more likely."""
-    import copy
-
     model = copy.deepcopy(qwen.model)
     batch = collate(lessons)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

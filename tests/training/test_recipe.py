@@ -13,6 +13,7 @@ from qwen_allinone.model import Choice, SharedQwen
 from qwen_allinone.model.loading import bundled_folder
 from training import circuit
 from training.__main__ import _in_training
+from training.phases import PHASES
 from training.sizes import SIZES, Size
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,7 @@ def test_the_command_writes_a_model_that_loads_and_decides(tmp_path: Path) -> No
     assert weights["model_type"] == "qwen2"
     assert not list(tmp_path.rglob("*.bin"))
     assert any("accuracy" in json.loads(line) for line in (run / "log.jsonl").read_text("utf-8").splitlines())
+    assert {path.stem for path in run.glob("*.safetensors")} == {*PHASES, "model"}
     assert (run / "curves.png").read_bytes().startswith(b"\x89PNG")
     again = _run("--run", run, "--out", out)
     assert again.returncode == 2
@@ -94,7 +96,8 @@ def test_every_size_could_ship(size: Size) -> None:
         (["--resume"], "no training"),
         (["--start", "docs"], "lacks model.safetensors"),
         (["--data", "nowhere"], "does not exist"),
-        (["--decided"], "name them by --start"),
+        (["--first", "replies"], "name them by --start"),
+        (["--first", "chatting"], "both"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_written(
@@ -108,13 +111,13 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-def test_only_a_model_with_layers_for_replies_can_be_taught_replies_alone(tmp_path: Path) -> None:
+def test_only_a_model_with_layers_for_replies_can_begin_with_a_later_phase(tmp_path: Path) -> None:
     """Any other is refused before anything is written."""
     start = shutil.copytree(bundled_folder(), tmp_path / "start")
     config = json.loads((start / "config.json").read_text(encoding="utf-8"))
     del config["language_layers"]
     (start / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    ran = _run("--run", tmp_path / "run", "--out", tmp_path / "out", "--start", start, "--decided")
+    ran = _run("--run", tmp_path / "run", "--out", tmp_path / "out", "--start", start, "--first", "replies")
     assert ran.returncode == 2
     assert "no layers for replies" in _plain(ran.stderr)
     assert not (tmp_path / "run").exists()

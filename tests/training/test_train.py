@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,14 +11,15 @@ import torch
 
 from qwen_allinone.model import SharedQwen
 from training.batches import Batch
-from training.circuit import grow, is_grown, language_weights
-from training.curriculum import BOTH, REPLIES, Curriculum
+from training.circuit import decision_weights, grow, is_grown, language_weights
+from training.curriculum import BOTH, DECISIONS, REPLIES, Curriculum, Stage
 from training.lessons import Teacher
 from training.sizes import Schedule
 from training.sources import Item, Source
 from training.train import Training
 
 _TOKENS = 350_000
+_STAGE = replace(BOTH[0], pace=1.0)
 
 
 def _schedule(tokens: int = _TOKENS) -> Schedule:
@@ -104,7 +106,7 @@ def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: C
     training = Training(copy.deepcopy(qwen.model), _schedule())
     training.progress.steps = 100
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-    training._step(next(curriculum.pool(training.progress)))
+    training._step(next(curriculum.pool(training.progress)), _STAGE)
     moved = {name: (weight - before[name]).abs().max() for name, weight in training.model.named_parameters()}
     slow = moved["model.embed_tokens.weight"] / moved["model.layers.0.mlp.down_proj.weight"]
     assert 0 < slow < 0.1
@@ -115,9 +117,9 @@ def test_the_model_grows_when_its_stage_begins(qwen: SharedQwen, curriculum: Cur
     training = Training(copy.deepcopy(qwen.model), _schedule(120_000))
     layers, grown_after = len(training.model.model.layers), []
 
-    def step(parts: Sequence[Batch], **settings: float) -> float:
+    def step(parts: Sequence[Batch], stage: Stage) -> float:
         grown_after.append((training.progress.share, is_grown(training.model.config), training.rate))
-        return took(parts, **settings)
+        return took(parts, stage)
 
     took, training._step = training._step, step  # type: ignore[method-assign]
     training.run(curriculum, log=lambda _: None, check=lambda: None)
@@ -136,7 +138,7 @@ def test_the_pace_of_a_stage_moves_what_was_added_and_nothing_else(qwen: SharedQ
         training = Training(copy.deepcopy(model), _schedule())
         training.progress.steps = 100
         before = {name: weight.clone() for name, weight in training.model.named_parameters()}
-        training._step(next(curriculum.pool(training.progress)), pace=pace)
+        training._step(next(curriculum.pool(training.progress)), replace(_STAGE, pace=pace))
         after = dict(training.model.named_parameters())
         moved[pace] = {name: (after[name] - weight).abs().max().item() for name, weight in before.items()}
     last = len(model.model.layers) - 1
@@ -161,6 +163,22 @@ def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen) -> None
     assert all(name.startswith((*added, "lm_head.")) for name in moved)
 
 
+def test_decisions_alone_leave_what_was_added_for_replies_as_it_is(qwen: SharedQwen) -> None:
+    """All that they are read through learns: the embedding, the layers before those for replies, and the norm."""
+    moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
+    teacher = Teacher(qwen.chat, [], text_tokens=40)
+    alone = Curriculum(teacher, [Source("inputs", 1, moods)], stages=DECISIONS, step_tokens=2000, seed=3)
+    model = copy.deepcopy(qwen.model)
+    layers = len(model.model.layers)
+    grow(model)
+    training = Training(model, _schedule(6000), learners=decision_weights)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    training.run(alone, log=lambda _: None, check=lambda: None)
+    added = tuple(f"model.layers.{layer}." for layer in range(layers, len(model.model.layers)))
+    for name, weight in model.named_parameters():
+        assert torch.equal(weight, before[name]) is name.startswith((*added, "lm_head.")), name
+
+
 def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """Adam would move the rows of all words alike, however small their gradient."""
     model = copy.deepcopy(qwen.model)
@@ -170,7 +188,7 @@ def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen
     before = model.lm_head.weight.clone()
     batches = next(curriculum.pool(training.progress))
     written = torch.cat([batch.tokens for batch in batches]).unique()
-    training._step(batches)
+    training._step(batches, _STAGE)
     moved = (model.lm_head.weight - before).abs().mean(1)
     others = torch.ones(len(moved), dtype=torch.bool).index_fill(0, written, False)
     assert moved[written].median() > 2 * moved[others].median() > 0
@@ -180,7 +198,7 @@ def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Cu
     """What is checked on the way is the average; the training goes on from its own weights."""
     training = Training(copy.deepcopy(qwen.model), _schedule())
     for batch in curriculum.pool(training.progress):
-        training._step(batch)
+        training._step(batch, _STAGE)
     own = {name: weight.clone() for name, weight in training.model.state_dict().items()}
     with training.averaged():
         averaged = {name: weight.clone() for name, weight in training.model.state_dict().items()}
