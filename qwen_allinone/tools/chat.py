@@ -14,6 +14,8 @@ from qwen_allinone.model.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "chat")
+_HALF = "\ufffd"
+"""What stands for the bytes of half a character, which a small model may write."""
 _OF_THEMSELVES = re.compile(r"[我咱俺]|\b(?:i|my|me|mine|we|our|us|ours)\b", re.IGNORECASE)
 _ASKED = re.compile(
     r"[?？]|[吗呢么][。.!！~\s]*$|^(?:who|what|when|where|which|how|why|do|does|did|can|could|will|would|is|are)\b",
@@ -80,7 +82,7 @@ class ChatTool(QwenTool):
                 min_new_tokens=1,
                 repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
             ) as pieces:
-                yield from pieces
+                yield from filter(None, (piece.replace(_HALF, "") for piece in pieces))
 
     def _quoted(self, fields: ChatInput) -> str | None:
         """A reply that quotes a memory; None if the model writes its own, or nothing remembered is worth quoting."""

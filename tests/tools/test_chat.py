@@ -48,6 +48,15 @@ def test_a_reply_is_streamed_piece_by_piece(trained):
     assert asyncio.run(collected()) == pieces
 
 
+def test_half_a_character_is_left_out(trained):
+    """The bytes of one may come alone, where a reply is cut or the model is small."""
+    text, reply = next(iter(REPLIES.items()))
+    tokens = len(trained.chat.encode(reply[:3])) + 1
+    assert "\ufffd" in trained.write(text, max_new_tokens=tokens).text
+    tool = ChatTool(qwen=trained, repetition_penalty=1.0, max_new_tokens=tokens)
+    assert tool.invoke(text) == "".join(tool.stream(text)) == reply[:3]
+
+
 def test_leaving_a_stream_early_frees_the_model(extracting):
     """A consumer that has enough does not keep others waiting for the rest."""
     tool = ChatTool(qwen=extracting, max_new_tokens=700)
