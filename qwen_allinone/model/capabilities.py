@@ -22,7 +22,7 @@ class Capabilities(BaseModel):
     """Whether summaries are written, are the text's own sentences that the model finds most telling, or are its first
     ones. Knowledge answers are written with the first, and a passage's own sentences with the others."""
     recall: Literal["written", "quoted"] = "written"
-    """Whether chat replies take up what is remembered in words of their own, or quote what the user said about
+    """Whether chat takes up what is remembered in words of its own, or answers questions by quoting what users said of
     themselves."""
     reading_tokens: int | None = Field(default=None, ge=16)
     """Up to how many tokens of a text are read at once; longer texts are cut in their middle. None: all."""

@@ -1,6 +1,5 @@
 """Chat: a reply that soothes before it solves, and uses what is remembered."""
 
-import re
 from collections.abc import AsyncIterator, Iterator, Sequence
 from typing import Any
 
@@ -11,16 +10,12 @@ from pydantic import Field
 from qwen_allinone.model import Message
 from qwen_allinone.model.language import Language, language_of
 from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.tools.remembered import memory_that_answers
 from qwen_allinone.tools.tool import QwenTool, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "chat")
 _HALF = "\ufffd"
 """What stands for the bytes of half a character, which a small model may write."""
-_OF_THEMSELVES = re.compile(r"[我咱俺]|\b(?:i|my|me|mine|we|our|us|ours)\b", re.IGNORECASE)
-_ASKED = re.compile(
-    r"[?？]|[吗呢么][。.!！~\s]*$|^(?:who|what|when|where|which|how|why|do|does|did|can|could|will|would|is|are)\b",
-    re.IGNORECASE,
-)
 
 
 class ChatInput(TextInput):
@@ -34,8 +29,8 @@ class ChatInput(TextInput):
 class ChatTool(QwenTool):
     """Writes a reply; streams it piece by piece.
 
-    For a model that cannot take up what is remembered in words of its own (``recall`` in its capabilities), the first
-    memory in which users speak of themselves and ask nothing is quoted instead, if there is one.
+    For a model that cannot take up what is remembered in words of its own (``recall`` in its capabilities), a question
+    is answered by quoting the first memory in which users speak of themselves and ask nothing, if there is one.
     """
 
     name: str = "chat"
@@ -85,13 +80,11 @@ class ChatTool(QwenTool):
                 yield from filter(None, (piece.replace(_HALF, "") for piece in pieces))
 
     def _quoted(self, fields: ChatInput) -> str | None:
-        """A reply that quotes a memory; None if the model writes its own, or nothing remembered is worth quoting."""
-        if self.qwen.capabilities.recall == "written" or not fields.text.strip():
+        """A reply that quotes a memory; None if the model writes its own, or nothing is asked or worth quoting."""
+        if self.qwen.capabilities.recall == "written":
             return None
-        told = (each for each in fields.memories if _OF_THEMSELVES.search(each) and not _ASKED.search(each.strip()))
-        memory = next(told, None)
+        memory = memory_that_answers(fields.text, fields.memories)
         if memory is None:
             return None
-        language = language_of(fields.text)
         words = " ".join(self.qwen.excerpt(memory).text.split()).rstrip("。.")
-        return _PROMPT.render(language, "quoted_gently" if fields.soothe else "quoted", memory=words)
+        return _PROMPT.render(language_of(fields.text), "quoted_gently" if fields.soothe else "quoted", memory=words)

@@ -113,16 +113,25 @@ def test_a_model_that_cannot_take_up_a_memory_quotes_it(extracting):
     tool = ChatTool(qwen=quoting)
     memories = ["你还记得我叫什么吗", "Do you know my name", "今天下雪", "我住在\n成都。", "我养了一只叫豆子的猫"]
     assert tool.invoke({"text": "我住哪儿？", "memories": memories}) == "我记得你说过：“我住在 成都”。"
-    said = "".join(tool.stream({"text": "So tired", "memories": ["I'm a nurse at $night"], "soothe": True}))
+    said = "".join(
+        tool.stream({"text": "So tired. What do I do", "memories": ["I'm a nurse at $night"], "soothe": True})
+    )
     assert said == 'I understand how you feel. I remember that you told me: "I\'m a nurse at $night".'
     with pytest.raises(EmptyTextError):
         tool.invoke({"text": " ", "memories": memories})
 
 
-@pytest.mark.parametrize("memories", [[], ["今天下雪"], ["你还记得我叫什么吗", "what do i like"]])
-def test_what_says_nothing_of_the_user_is_not_quoted(trained, memories):
-    """The reply is the model's own, as without the capability."""
-    text = next(iter(REPLIES))
+@pytest.mark.parametrize(
+    ("text", "memories"),
+    [
+        ("What is the weather like?", []),
+        ("What is the weather like?", ["今天下雪"]),
+        ("What is the weather like?", ["你还记得我叫什么吗", "what do i like"]),
+        ("今天的实验终于成功了！", MEMORIES),
+    ],
+)
+def test_only_what_users_said_of_themselves_answers_and_only_questions(trained, text, memories):
+    """The reply is the model's own else, as without the capability."""
     replies = [
         ChatTool(qwen=qwen).invoke({"text": text, "memories": memories})
         for qwen in (trained, fresh(trained, capabilities=QUOTED))
@@ -133,7 +142,7 @@ def test_what_says_nothing_of_the_user_is_not_quoted(trained, memories):
 
 def test_a_model_that_writes_well_quotes_nothing(trained):
     """A real Qwen takes up what is remembered in its own words."""
-    reply = ChatTool(qwen=trained).invoke({"text": next(iter(REPLIES)), "memories": MEMORIES})
+    reply = ChatTool(qwen=trained).invoke({"text": "What is the weather like?", "memories": MEMORIES})
     assert MEMORIES[0] not in reply
 
 
