@@ -20,15 +20,19 @@ QUESTION = {"label": Choice(instructions="Kind?", criteria=dict.fromkeys(LABELS)
 
 @pytest.fixture(scope="module")
 def fresh() -> SharedQwen:
-    """A model whose words lie around the label they belong to, and whose other words lie anywhere."""
+    """A model whose words lie around the label they belong to; pieces that labels share lie anywhere, as others do."""
     tokenizer = AutoTokenizer.from_pretrained(bundled_folder())
     chat = ChatML(tokenizer)
     torch.manual_seed(0)
     vectors = torch.randn(_SIZE.vocabulary, _SIZE.width)
-    for label, words in LABELS.items():
+    pieces = {
+        label: {token for word in words.split() for token in chat.encode(f"{word} {word}")}
+        for label, words in LABELS.items()
+    }
+    for label, own in pieces.items():
         center = torch.randn(_SIZE.width) * 3
         vectors[chat.encode(f"{label} {label}")] = center
-        for token in chat.encode(f"{words} {words}"):
+        for token in own.difference(*(others for name, others in pieces.items() if name != label)):
             vectors[token] = center + torch.randn(_SIZE.width)
     model = new_model(_SIZE, vectors, chat)
     return SharedQwen(model, tokenizer, capabilities=Capabilities(layout="text_first", per_token=True))
