@@ -13,8 +13,8 @@ from pydantic_core import to_jsonable_python
 
 from qwen_allinone import settings
 from qwen_allinone.model import Decision, Message, SharedQwen
-from qwen_allinone.model.language import language_of
-from qwen_allinone.router import PromptRouter, Route, shipped_routes
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.router import PromptRouter, Route, builtin_routes
 from qwen_allinone.tools import ChatTool, IntentTool, KeywordsTool, Sentiment, SentimentTool, SummaryTool
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Turn:
     prompt: str
     """The note for the reply, recalled lines included; a route that writes no reply has no use for it."""
     model: str
-    cut_tokens: int
+    truncated_tokens: int
     """Tokens in the middle of the text that decisions and reply did not see; 0 unless the text is long."""
     timings_ms: Mapping[str, float]
 
@@ -55,7 +55,7 @@ class Turn:
             "recalled": list(self.recalled),
             "prompt": self.prompt,
             "model": self.model,
-            "cut_tokens": self.cut_tokens,
+            "truncated_tokens": self.truncated_tokens,
             "timings_ms": {name: round(value, 1) for name, value in self.timings_ms.items()},
         }
 
@@ -82,7 +82,7 @@ class OpenTurn:
     route: str
     recalled: tuple[str, ...]
     prompt: str
-    cut_tokens: int
+    truncated_tokens: int
     runnable: Runnable[Any, Any]
     input: Mapping[str, Any]
     timings_ms: dict[str, float] = field(default_factory=dict)
@@ -144,7 +144,7 @@ class Assistant:
             "summary": SummaryTool(qwen=shared),
             "keywords": KeywordsTool(qwen=shared),
         }
-        router = PromptRouter(shared, [*shipped_routes(), *routes], runnables=tools | dict(runnables or {}))
+        router = PromptRouter(shared, [*builtin_routes(), *routes], runnables=tools | dict(runnables or {}))
         return cls(shared, router, home=home)
 
     @cached_property
@@ -203,10 +203,10 @@ class Assistant:
             decision=decision,
             route=route,
             recalled=recalled,
-            prompt=ChatTool.notes(language_of(text), memories=recalled, soothe=sentiment.upset),
-            cut_tokens=self.qwen.excerpt(text).cut_tokens,
+            prompt=ChatTool.notes(language_of(text), memories=recalled, comfort=sentiment.upset),
+            truncated_tokens=self.qwen.truncate(text).truncated_tokens,
             runnable=self._chat if reply_to_opinions and route == "sentiment" else self.router.runnable(route),
-            input={"text": text, "history": list(history), "memories": list(recalled), "soothe": sentiment.upset},
+            input={"text": text, "history": list(history), "memories": list(recalled), "comfort": sentiment.upset},
             timings_ms=timings,
         )
 
@@ -226,7 +226,7 @@ class Assistant:
             recalled=turn.recalled,
             prompt=turn.prompt,
             model=self.qwen.name,
-            cut_tokens=turn.cut_tokens,
+            truncated_tokens=turn.truncated_tokens,
             timings_ms=turn.timings_ms,
         )
 
@@ -235,7 +235,7 @@ class Assistant:
         history = self._recent(history)
         decided = self.qwen.decide(text, SentimentTool.questions(text), history=history)
         sentiment = Sentiment.of(decided["mood"], decided["intensity"])
-        reply = self._chat.invoke({"text": text, "history": list(history), "soothe": sentiment.upset})
+        reply = self._chat.invoke({"text": text, "history": list(history), "comfort": sentiment.upset})
         return Analysis(sentiment, str(reply))
 
     def _recent(self, history: Sequence[Message]) -> Sequence[Message]:

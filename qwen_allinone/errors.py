@@ -9,6 +9,7 @@
     │   ├── UnknownRouteError     no route of that name
     │   ├── ModelNotFoundError    no model under that name, or its folder is broken
     │   ├── CapabilityError       the model or engine cannot do what was asked
+    │   │   └── NotLocalError             the model is on a server, and not in this process
     │   ├── DataFileError         a data file cannot be read as asked
     │   ├── StoreError            the data folder cannot be used (read-only, broken)
     │   └── MissingExtraError     an optional dependency is not installed
@@ -56,6 +57,10 @@ class ModelNotFoundError(InputError):
 
 class CapabilityError(InputError):
     """The loaded model or engine declares that it cannot do what was asked."""
+
+
+class NotLocalError(CapabilityError, AttributeError):
+    """Only a model in this process has what was asked for; an ``AttributeError`` too, so that ``hasattr`` works."""
 
 
 class DataFileError(InputError):

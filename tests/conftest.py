@@ -60,20 +60,20 @@ def models(tokenizer: PreTrainedTokenizerBase) -> dict[str, PreTrainedModel]:
 @pytest.fixture(params=sorted(ARCHITECTURES), scope="session")
 def any_qwen(request, models: dict[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase) -> SharedQwen:
     """A random model of each architecture in turn."""
-    return SharedQwen(models[request.param], tokenizer)
+    return SharedQwen.from_model(models[request.param], tokenizer)
 
 
 @pytest.fixture(scope="session")
 def qwen(models: dict[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase) -> SharedQwen:
     """A random Qwen2."""
-    return SharedQwen(models["qwen2"], tokenizer)
+    return SharedQwen.from_model(models["qwen2"], tokenizer)
 
 
 @pytest.fixture
 def hybrid(tokenizer) -> SharedQwen:
     """A random Qwen3.5: every other layer remembers a summary of what it read, and nothing that could be cut."""
     torch.manual_seed(22)
-    return SharedQwen(Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer)
+    return SharedQwen.from_model(Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +81,7 @@ def trained_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
     """A tiny Qwen2 that has learnt ``REPLIES`` and ``MOODS`` by heart."""
     torch.manual_seed(21)
     model = Qwen2ForCausalLM(Qwen2Config(**SHAPE, vocab_size=len(tokenizer), tie_word_embeddings=False))
-    rows = lessons(SharedQwen(model, tokenizer))
+    rows = lessons(SharedQwen.from_model(model, tokenizer))
     width = max(len(ids) for ids, _ in rows)
     ids = torch.tensor([[*ids, *[0] * (width - len(ids))] for ids, _ in rows])
     labels = torch.tensor([[*[-100] * start, *ids[start:], *[-100] * (width - len(ids))] for ids, start in rows])
@@ -100,7 +100,7 @@ def trained_model(tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
 @pytest.fixture(scope="session")
 def trained(trained_model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> SharedQwen:
     """The trained tiny model, shared."""
-    return SharedQwen(trained_model, tokenizer)
+    return SharedQwen.from_model(trained_model, tokenizer)
 
 
 @pytest.fixture(scope="session")

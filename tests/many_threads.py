@@ -23,7 +23,7 @@ def passes(qwen: SharedQwen, told: Callable[[int], object] = lambda _: None) -> 
         rows.append(len(options["input_ids"]))
         told(len(rows))
 
-    hook = qwen.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
+    hook = qwen.local.model.base_model.register_forward_pre_hook(note, with_kwargs=True)
     try:
         yield rows
     finally:

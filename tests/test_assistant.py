@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from qwen_allinone import Assistant
 from qwen_allinone.errors import EmptyTextError, UnknownRouteError
-from qwen_allinone.model import Acceptance, Capabilities, Message, SharedQwen
+from qwen_allinone.model import Threshold, Capabilities, Message, SharedQwen
 from qwen_allinone.router import PromptRouter, Route
 from qwen_allinone.tools import ChatTool, Intent, Sentiment, Summary
 
@@ -29,7 +29,7 @@ HISTORY = (Message("user", "我的猫叫豆子。"), Message("assistant", "好�
 def qwen(models, tokenizer) -> ListeningQwen:
     """A random model with a reading limit, like the bundled one."""
     return ListeningQwen(
-        models["qwen2"], tokenizer, capabilities=Capabilities(summary="extractive", reading_tokens=256)
+        models["qwen2"], tokenizer, capabilities=Capabilities(summary="extractive", max_input_tokens=256)
     )
 
 
@@ -73,7 +73,7 @@ def test_a_turn_tells_everything_about_its_input(assistant, qwen, text):
     assert turn.output is not None
     assert turn.recalled == ()
     assert turn.model == qwen.name
-    assert turn.cut_tokens == 0
+    assert turn.truncated_tokens == 0
     assert set(turn.timings_ms) == {"decide", "answer", "total"}
     assert turn.timings_ms["total"] == pytest.approx(turn.timings_ms["decide"] + turn.timings_ms["answer"])
 
@@ -87,7 +87,7 @@ def test_every_route_comes_with_the_mood(qwen, tmp_path, route, kind):
     assert isinstance(turn.output, kind)
     assert turn.sentiment.label in {"正面", "负面"}
     assert 1 <= turn.sentiment.intensity <= 5
-    assert qwen.cache_statistics.misses <= 2  # the text, and a single sentence of it in a summary
+    assert qwen.local.prefix_cache.statistics.misses <= 2  # the text, and a single sentence of it in a summary
 
 
 def test_mood_and_route_are_decided_in_one_pass(assistant, qwen):
@@ -148,8 +148,8 @@ def test_a_long_text_tells_how_much_of_it_was_not_read(assistant, qwen):
     """What lies between its beginning and its end is counted."""
     text = "我们走了很远的路，" * 300
     turn = assistant.invoke(text)
-    assert turn.cut_tokens == len(qwen.chat.encode(text)) - 256
-    assert turn.to_json()["cut_tokens"] == turn.cut_tokens
+    assert turn.truncated_tokens == len(qwen.chat.encode(text)) - 256
+    assert turn.to_json()["truncated_tokens"] == turn.truncated_tokens
 
 
 # As JSON
@@ -174,7 +174,7 @@ def test_a_turn_as_json_has_the_documented_keys(qwen, tmp_path, route):
     """Plain values all the way down, in either language."""
     turn = make(qwen, tmp_path, only=route).invoke(CHINESE)
     plain = json.loads(json.dumps(turn.to_json(), allow_nan=False))
-    keys = "route probabilities margin sentiment output recalled prompt model cut_tokens timings_ms"
+    keys = "route probabilities margin sentiment output recalled prompt model truncated_tokens timings_ms"
     assert list(plain) == keys.split()
     assert list(plain["sentiment"]) == ["label", "probability", "intensity"]
     assert plain["route"] == route
@@ -259,8 +259,8 @@ def test_the_routers_bounds_hold_in_a_turn(qwen):
     tools = {name: RunnableLambda(lambda _, name=name: name) for name in ROUTES}
     routes = Assistant.default(qwen).router.routes
     for fallback in ("chat", "summary"):
-        bounds = Acceptance(probability=1.01)
-        router = PromptRouter(qwen, routes, runnables=tools, acceptance=bounds, fallback=fallback)
+        bounds = Threshold(probability=1.01)
+        router = PromptRouter(qwen, routes, runnables=tools, threshold=bounds, fallback=fallback)
         turn = Assistant(qwen, router).invoke(CHINESE)
         assert not turn.decision.accepted
         assert turn.route == turn.output == fallback
@@ -374,7 +374,7 @@ def test_an_analysis_is_a_mood_and_a_reply(qwen):
     assert analysis.sentiment.label == turn.sentiment.label
     assert analysis.sentiment.probability == pytest.approx(turn.sentiment.probability, abs=1e-5)
     assert analysis.reply == ChatTool(qwen=qwen).invoke(
-        {"text": CHINESE, "soothe": turn.sentiment.polarity == "negative"}
+        {"text": CHINESE, "comfort": turn.sentiment.polarity == "negative"}
     )
 
 
@@ -399,7 +399,7 @@ def test_a_turn_comforts_where_the_mood_is_surely_low(qwen, tmp_path):
         turn = assistant.invoke(text)
         mood = turn.sentiment
         low = mood.polarity == "negative" and mood.probability >= 0.6 and mood.intensity >= 2
-        assert turn.prompt == ChatTool.notes("zh" if mood.label in {"正面", "负面"} else "en", soothe=low)
+        assert turn.prompt == ChatTool.notes("zh" if mood.label in {"正面", "负面"} else "en", comfort=low)
         assert qwen.replies[-1][1] == turn.prompt
         comforted.add(low)
     assert comforted == {True, False}, "the texts must cover both"

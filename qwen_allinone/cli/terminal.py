@@ -17,7 +17,7 @@ from qwen_allinone.errors import DataFileError, EmptyTextError, InputError, Text
 
 if TYPE_CHECKING:
     from qwen_allinone.assistant import OpenTurn, Turn
-    from qwen_allinone.model.language import Language
+    from qwen_allinone.model.prompt.language import Language
 
 MAX_CHARACTERS = 100_000
 """Longest text that one command takes."""
@@ -222,13 +222,13 @@ def show_rest(turn: "Turn", *, prompt: bool = False) -> None:
         show(words["saved"], style="dim")
     if prompt:
         show(f"{words['prompt']} {turn.prompt or words['nothing']}", style="dim")
-    if turn.cut_tokens:
-        show_error(words["cut"].format(turn.cut_tokens), kind="note")
+    if turn.truncated_tokens:
+        show_error(words["cut"].format(turn.truncated_tokens), kind="note")
 
 
 def words_for(text: str) -> Mapping[str, str]:
     """The labels of the output in the language of a text."""
-    from qwen_allinone.model.language import language_of
+    from qwen_allinone.model.prompt.language import language_of
 
     return _WORDS[language_of(text)]
 

@@ -34,13 +34,13 @@ def check(
     """
     _check_rows(rows)
     from qwen_allinone.model import SharedQwen
-    from qwen_allinone.model.remote.address import is_url
+    from qwen_allinone.model.engine.openai.address import is_url
 
     if is_url(model):
         raise CapabilityError("a model on a server cannot be checked from here; check it on the machine that has it")
     chosen = SharedQwen.load(model, device=device, precision="auto")
-    exact = SharedQwen.load(model, precision="fp32") if chosen.precision.precision == "int8" else chosen
-    return {"auto": asdict(chosen.precision), **check_loaded(exact, rows=rows, progress=progress)}
+    exact = SharedQwen.load(model, precision="fp32") if chosen.quantization.dtype == "int8" else chosen
+    return {"auto": asdict(chosen.quantization), **check_loaded(exact, rows=rows, progress=progress)}
 
 
 def check_loaded(qwen: "SharedQwen", *, rows: int | None = None, progress: "Progress | None" = None) -> dict[str, Any]:
@@ -75,8 +75,8 @@ def _parts(survey: "Survey") -> dict[str, Callable[[], dict[str, Any]]]:
 
     qwen = survey.qwen
     return {
-        "template": lambda: compare_template(qwen.tokenizer, qwen.chat),
-        "control_tokens": lambda: control_tokens(qwen.chat, qwen.tokenizer),
+        "template": lambda: compare_template(qwen.local.tokenizer, qwen.chat),
+        "control_tokens": lambda: control_tokens(qwen.chat, qwen.local.tokenizer),
         "packed_scoring": lambda: packed_scoring(qwen),
         "option_flips": lambda: option_flips(survey),
         "layouts": lambda: layouts(survey),
@@ -98,10 +98,10 @@ def _about(qwen: "SharedQwen") -> dict[str, Any]:
 
     return {
         "model": qwen.name,
-        "architecture": type(qwen.model).__name__,
-        "parameters": sum(weights.numel() for weights in qwen.model.parameters()),
-        "device": str(qwen.model.device),
-        "dtype": str(qwen.model.dtype).removeprefix("torch."),
+        "architecture": type(qwen.local.model).__name__,
+        "parameters": sum(weights.numel() for weights in qwen.local.model.parameters()),
+        "device": str(qwen.local.model.device),
+        "dtype": str(qwen.local.model.dtype).removeprefix("torch."),
         "capabilities": qwen.capabilities.model_dump(),
         "versions": dict(versions()),
     }

@@ -3,8 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.model.chatml import ChatML, Message
-from qwen_allinone.model.questions import Choice, render_question
+from qwen_allinone.model.decisions.questions import Choice, render_question
+from qwen_allinone.model.prompt.chatml import ChatML
+from qwen_allinone.model.prompt.messages import Message
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

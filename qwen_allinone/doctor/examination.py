@@ -14,7 +14,7 @@ from qwen_allinone.doctor.model_facts import ModelFacts
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
 
-    from qwen_allinone.model.verdict import Verdict
+    from qwen_allinone.model.weights.report import QuantizationReport
 
 PACKAGES = ("torch", "transformers", "langchain-core", "chromadb", "sentence-transformers")
 _SELF = "qwen-allinone"
@@ -63,7 +63,7 @@ class Examination:
     versions: Mapping[str, str | None]
     """None: not installed."""
     model: ModelFacts
-    precision: "Verdict | None"
+    precision: "QuantizationReport | None"
     """What ``precision="auto"`` comes to on the CPU; None: not known before the first load."""
     devices: Devices
     folders: tuple[Folder, ...]
@@ -110,12 +110,16 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _precision(model: ModelFacts) -> "Verdict | None":
+def _precision(model: ModelFacts) -> "QuantizationReport | None":
     try:
-        from qwen_allinone.model.precision import outlook
+        from qwen_allinone.model.weights.precision import expected_report
     except (ImportError, OSError):  # as in _devices
         return None
-    return None if model.folder is None or model.parameters is None else outlook(Path(model.folder), model.parameters)
+    return (
+        None
+        if model.folder is None or model.parameters is None
+        else expected_report(Path(model.folder), model.parameters)
+    )
 
 
 def _devices() -> Devices:
@@ -201,7 +205,7 @@ def _lines(found: Examination) -> Iterator[str]:
     if found.model.state == "on a server":
         precision = "由服务器决定 the server's choice"
     if found.precision is not None:
-        precision = f"{found.precision.precision} · {found.precision.reason}"
+        precision = f"{found.precision.dtype} · {found.precision.reason}"
     yield f"精度 precision: {precision}"
     devices = found.devices
     vnni = {True: ", VNNI", False: ", 无 no VNNI", None: ""}[devices.vnni]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
-from qwen_allinone.model.remote.address import Address, is_url
+from qwen_allinone.model.engine.openai.address import Address, is_url
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ModelFacts:
         """Resolve a name and read what is there; a hub id is looked up in the local cache only."""
         try:
             if is_url(name):
-                return cls(str(Address.of(name)), "on a server")
+                return cls(str(Address.from_name(name)), "on a server")
             folder = _folder(name)
         except (InputError, ImportError, OSError) as error:
             return cls(name, "unusable", problem=_first_line(error))
@@ -66,7 +66,7 @@ def _folder(name: str) -> Path | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    from qwen_allinone.model.loading import resolve
+    from qwen_allinone.model.weights.loading import resolve
 
     resolved = Path(resolve(name))
     if resolved.is_dir():

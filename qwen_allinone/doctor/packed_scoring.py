@@ -4,10 +4,10 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from qwen_allinone.errors import RunError
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.questions import Noul, Question
+from qwen_allinone.model.decisions.questions import Noul, Question
+from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.router.question import route_question
-from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.router.route import builtin_routes
 from qwen_allinone.tools.sentiment import intensity_question, mood_question
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def packed_scoring(qwen: "SharedQwen") -> dict[str, Any]:
     largest, agreeing, decisions, options = 0.0, 0, 0, 0
     for text in TEXTS:
         questions = _questions(text)
-        packed, alone = (qwen.likelihoods(text, questions, packed=each) for each in (True, False))
+        packed, alone = qwen.loglikelihoods(text, questions), qwen.loglikelihoods(text, questions, packed=False)
         for name in questions:
             one, other = packed[name], alone[name]
             if not all(map(isfinite, (*one.values(), *other.values()))):
@@ -43,7 +43,7 @@ def packed_scoring(qwen: "SharedQwen") -> dict[str, Any]:
             decisions += 1
             options += len(one)
     return {
-        "packed": qwen.packs_branches,
+        "packed": qwen.local.packs_branches,
         "texts": len(TEXTS),
         "options": options,
         "largest_difference": largest,
@@ -57,7 +57,7 @@ def _questions(text: str) -> dict[str, Question]:
     language = language_of(text)
     return {
         "mood": mood_question(language),
-        "route": route_question(shipped_routes(), language),
+        "route": route_question(builtin_routes(), language),
         "intensity": intensity_question(language),
         "request": Noul(instructions="要求做一件事吗？" if language == "zh" else "Is something requested?"),
     }

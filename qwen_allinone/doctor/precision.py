@@ -8,7 +8,7 @@ from qwen_allinone.doctor.survey import Survey, Task, accuracy_json, proportion_
 from qwen_allinone.errors import CapabilityError
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import SharedQwen, int8
-from qwen_allinone.model.precision import CLEAR_MARGIN
+from qwen_allinone.model.weights.precision import CLEAR_MARGIN
 
 
 def precision(survey: Survey) -> dict[str, Any]:
@@ -32,14 +32,13 @@ def int8_copy(qwen: SharedQwen) -> SharedQwen:
     Raises:
         CapabilityError: the model is not in fp32 on the CPU, or this torch has no int8 operators for it.
     """
-    if qwen.precision.precision != "fp32" or qwen.model.device.type != "cpu":
-        raise CapabilityError(
-            f"int8 is compared with fp32 on the CPU; this model is in {qwen.precision.precision} on {qwen.model.device}"
-        )
+    dtype, device = qwen.local.model.dtype, qwen.local.model.device
+    if dtype != torch.float32 or device.type != "cpu":
+        raise CapabilityError(f"int8 is compared with fp32 on the CPU; this model is in {dtype} on {device}")
     if not int8.available():
         raise CapabilityError(f"torch {torch.__version__} has no int8 operators for this CPU; try another torch")
-    copy = int8.quantised(qwen.model)
-    return SharedQwen(copy, qwen.tokenizer, name=f"{qwen.name} (int8)", capabilities=qwen.capabilities)
+    copy = int8.quantized(qwen.local.model)
+    return SharedQwen.from_model(copy, qwen.local.tokenizer, name=f"{qwen.name} (int8)", capabilities=qwen.capabilities)
 
 
 def agreement(exact: Survey, rounded: Survey, task: Task) -> dict[str, Any]:

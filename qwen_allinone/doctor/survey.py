@@ -9,10 +9,10 @@ from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.eval import EvalReport, EvalRun, LabelledSet
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import Calibration, Choice, Decision
-from qwen_allinone.model.capabilities import Layout
-from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.engine.capabilities import Layout
+from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.router.question import route_question
-from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.router.route import builtin_routes
 from qwen_allinone.tools.sentiment import by_polarity, mood_question
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ Progress = Callable[[str, int, int], None]
 CORRECTIONS = {
     "none": Calibration(),
     "prior": Calibration(prior=True),
-    "per token": Calibration(per_token=True),
+    "per token": Calibration(length_normalized=True),
     "permutations": Calibration(permutations=4),
 }
 
@@ -39,7 +39,7 @@ class Task:
 
     def question(self, language: Language) -> Choice:
         """As the tools and the router put it."""
-        return mood_question(language) if self.name == "mood" else route_question(shipped_routes(), language)
+        return mood_question(language) if self.name == "mood" else route_question(builtin_routes(), language)
 
     def in_labels(self, decision: Decision) -> Decision:
         """The decision with the set's labels in place of the question's options."""
@@ -84,7 +84,7 @@ class Survey:
     def _run(self, task: Task, layout: Layout, calibration: Calibration) -> EvalReport:
         def decide_all(texts: Iterable[str]) -> Iterator[Decision | QwenAllInOneError]:
             asked = ((text, {task.name: task.question(language_of(text))}) for text in texts)
-            for answer in self.qwen.decide_all(asked, layout=layout, calibration=calibration):
+            for answer in self.qwen.decide_all(asked, layout=layout, calibration=calibration, return_exceptions=True):
                 yield answer if isinstance(answer, QwenAllInOneError) else task.in_labels(answer[task.name])
 
         run = EvalRun(task.name, task.labelled_set, decide_all=decide_all, model=self.qwen.name)

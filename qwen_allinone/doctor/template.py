@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.model.chatml import ChatML, Message
-from qwen_allinone.model.questions import render_question
+from qwen_allinone.model.decisions.questions import render_question
+from qwen_allinone.model.prompt.chatml import ChatML
+from qwen_allinone.model.prompt.messages import Message
 from qwen_allinone.router.question import route_question
-from qwen_allinone.router.route import shipped_routes
+from qwen_allinone.router.route import builtin_routes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -122,5 +123,5 @@ class _Pair:
 
 
 def _decision_prompt() -> tuple[Message, ...]:
-    question = render_question(route_question(shipped_routes(), "zh"), "zh").text
+    question = render_question(route_question(builtin_routes(), "zh"), "zh").text
     return (Message("system", "你是一个温和的助手。"), Message("user", "帮我订票"), Message("system", question))

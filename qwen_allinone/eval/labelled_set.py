@@ -187,7 +187,7 @@ class _Reading:
             slices += map(str, value) if isinstance(value, list) else [f"{column}:{value}"]
             language = str(value) if column == "language" else language
         if language is None:
-            from qwen_allinone.model.language import language_of
+            from qwen_allinone.model.prompt.language import language_of
 
             language = language_of(text)
             slices = [f"language:{language}", *slices]

@@ -16,7 +16,7 @@ from qwen_allinone.eval.result_folder import result_folder
 from qwen_allinone.eval.sample import Sample
 
 if TYPE_CHECKING:
-    from qwen_allinone.model.decision import Decision
+    from qwen_allinone.model.decisions.decision import Decision
 
 Decide = Callable[[str], "Decision"]
 """Decides about one text."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from qwen_allinone.eval.labelled_set import LabelledRow
 
 if TYPE_CHECKING:
-    from qwen_allinone.model.decision import Decision
+    from qwen_allinone.model.decisions.decision import Decision
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
-from qwen_allinone.model.loading import HUB_ID, existing_folder, first_line
+from qwen_allinone.model.weights.loading import HUB_ID, existing_folder, first_line
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings

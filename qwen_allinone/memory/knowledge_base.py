@@ -14,7 +14,7 @@ from qwen_allinone.errors import StoreError
 from qwen_allinone.memory.embedder import Embedder
 from qwen_allinone.memory.passages import Section, SourceFile, source_files
 from qwen_allinone.memory.store import Row, Scalar, Session, Shelf, Store, checked_k, checked_text, digest
-from qwen_allinone.model.language import Language, language_of
+from qwen_allinone.model.prompt.language import Language, language_of
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.router.route import Route, routes_in, shipped_routes
+from qwen_allinone.router.route import Route, builtin_routes, routes_in
 
 if TYPE_CHECKING:
     from qwen_allinone.router.router import PromptRouter, Routed
 
-__all__ = ["PromptRouter", "Route", "Routed", "routes_in", "shipped_routes"]
+__all__ = ["PromptRouter", "Route", "Routed", "builtin_routes", "routes_in"]
 
 
 def __getattr__(name: str) -> Any:

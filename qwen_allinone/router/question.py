@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from qwen_allinone.model.language import Language
-from qwen_allinone.model.prompt_file import PromptFile
-from qwen_allinone.model.questions import Choice
+from qwen_allinone.model.decisions.questions import Choice
+from qwen_allinone.model.prompt.language import Language
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.router.route import Route
 
 _PROMPT = PromptFile.load("qwen_allinone.router", "route")

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from qwen_allinone.errors import PromptFileError
-from qwen_allinone.model.language import Language
+from qwen_allinone.model.prompt.language import Language
 
 
 class _RouteFile(BaseModel):
@@ -55,7 +55,7 @@ class Route:
         return self.description.get(language, next(iter(self.description.values()), None))
 
     @classmethod
-    def of_file(cls, path: Path | Traversable) -> "Route":
+    def from_file(cls, path: Path | Traversable) -> "Route":
         """Read a YAML route file.
 
         A description in one language serves for both.
@@ -99,7 +99,7 @@ def routes_in(folder: Path | str) -> list[Route]:
         raise PromptFileError(f"route folder {folder} cannot be read: {error}") from error
     if not paths:
         raise PromptFileError(f"no route files (*.yaml) in {folder}; name a folder that has some")
-    routes = [Route.of_file(path) for path in paths]
+    routes = [Route.from_file(path) for path in paths]
     names = [route.name for route in routes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -108,7 +108,7 @@ def routes_in(folder: Path | str) -> list[Route]:
 
 
 @cache
-def shipped_routes() -> tuple[Route, ...]:
+def builtin_routes() -> tuple[Route, ...]:
     """The four default routes: sentiment, chat, intent, summary."""
     folder = files("qwen_allinone.router") / "routes"
-    return tuple(Route.of_file(folder / f"{name}.yaml") for name in ("sentiment", "chat", "intent", "summary"))
+    return tuple(Route.from_file(folder / f"{name}.yaml") for name in ("sentiment", "chat", "intent", "summary"))

@@ -9,8 +9,8 @@ from langchain_core.runnables import Runnable, RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 
 from qwen_allinone.errors import InputError, QwenAllInOneError, UnknownRouteError
-from qwen_allinone.model import Acceptance, Choice, Decision, Message, SharedQwen
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model import Choice, Decision, Message, SharedQwen, Threshold
+from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.router.question import route_question
 from qwen_allinone.router.route import Route
 
@@ -35,7 +35,7 @@ class PromptRouter(Runnable[Any, Routed]):
         qwen: the shared model.
         routes: at least one.
         runnables: the Runnables behind the routes, by the name that a route gives.
-        acceptance: below these bounds a decision abstains and ``fallback`` runs.
+        threshold: below these bounds a decision abstains and ``fallback`` runs.
         fallback: name of a route; by default an abstaining decision's best route runs all the same.
 
     Raises:
@@ -48,12 +48,12 @@ class PromptRouter(Runnable[Any, Routed]):
         routes: Sequence[Route],
         *,
         runnables: Mapping[str, Runnable[Any, Any]],
-        acceptance: Acceptance | None = None,
+        threshold: Threshold | None = None,
         fallback: str | None = None,
     ) -> None:
         self._qwen = qwen
         self._runnables = dict(runnables)
-        self._acceptance = acceptance
+        self._threshold = threshold
         self._fallback = fallback
         self._routes: dict[str, Route] = {}
         self._lock = RLock()
@@ -116,12 +116,12 @@ class PromptRouter(Runnable[Any, Routed]):
     def decide(self, text: str, *, history: Sequence[Message] = ()) -> Decision:
         """Every route's probability and the margin, without running anything."""
         questions = {"route": self.question(text)}
-        return self._qwen.decide(text, questions, history=history, acceptance=self._acceptance)["route"]
+        return self._qwen.decide(text, questions, history=history, threshold=self._threshold)["route"]
 
     def decide_all(self, texts: Iterable[str]) -> Iterator[Decision | QwenAllInOneError]:
         """The same for many texts, several in one pass; an error takes the place of a decision."""
         asked = ((text, {"route": self.question(text)}) for text in texts)
-        for answer in self._qwen.decide_all(asked, acceptance=self._acceptance):
+        for answer in self._qwen.decide_all(asked, threshold=self._threshold, return_exceptions=True):
             yield answer if isinstance(answer, QwenAllInOneError) else answer["route"]
 
     def chosen(self, decision: Decision) -> Route:
@@ -130,7 +130,7 @@ class PromptRouter(Runnable[Any, Routed]):
 
     def judged(self, decision: Decision) -> Decision:
         """The same decision, accepted or not by this router's bounds: for a ``question`` that was asked elsewhere."""
-        return Decision.of(decision.probabilities, self._acceptance)
+        return Decision.from_probabilities(decision.probabilities, self._threshold)
 
     def runnable(self, name: str) -> Runnable[Any, Any]:
         """What stands behind a route.

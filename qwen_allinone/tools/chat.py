@@ -8,8 +8,8 @@ from langchain_core.runnables.config import run_in_executor
 from pydantic import Field
 
 from qwen_allinone.model import Message
-from qwen_allinone.model.language import Language, language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.language import Language, language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.remembered import memory_that_answers
 from qwen_allinone.tools.tool import QwenTool, TextInput
 
@@ -23,7 +23,7 @@ class ChatInput(TextInput):
 
     history: list[Message] = Field(default_factory=list, description="Earlier turns of the conversation.")
     memories: list[str] = Field(default_factory=list, description="What this user said in earlier conversations.")
-    soothe: bool = Field(default=False, description="Whether the user is upset and should be comforted first.")
+    comfort: bool = Field(default=False, description="Whether the user is upset and should be comforted first.")
 
 
 class ChatTool(QwenTool):
@@ -41,9 +41,9 @@ class ChatTool(QwenTool):
     """None: as the model declares."""
 
     @staticmethod
-    def notes(language: Language, *, memories: Sequence[str] = (), soothe: bool = False) -> str:
+    def notes(language: Language, *, memories: Sequence[str] = (), comfort: bool = False) -> str:
         """What the model is told behind the text; it never becomes part of the history."""
-        notes = [_PROMPT.render(language, "soothe")] if soothe else []
+        notes = [_PROMPT.render(language, "comfort")] if comfort else []
         if memories:
             lines = "\n".join(f"- {memory}" for memory in memories)
             notes.append(_PROMPT.render(language, "memories", memories=lines))
@@ -72,7 +72,7 @@ class ChatTool(QwenTool):
             with self.qwen.stream(
                 fields.text,
                 history=fields.history,
-                notes=self.notes(language_of(fields.text), memories=fields.memories, soothe=fields.soothe),
+                context=self.notes(language_of(fields.text), memories=fields.memories, comfort=fields.comfort),
                 max_new_tokens=self.max_new_tokens,
                 min_new_tokens=1,
                 repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
@@ -86,5 +86,5 @@ class ChatTool(QwenTool):
         memory = memory_that_answers(fields.text, fields.memories)
         if memory is None:
             return None
-        words = " ".join(self.qwen.excerpt(memory).text.split()).rstrip("。.")
-        return _PROMPT.render(language_of(fields.text), "quoted_gently" if fields.soothe else "quoted", memory=words)
+        words = " ".join(self.qwen.truncate(memory).text.split()).rstrip("。.")
+        return _PROMPT.render(language_of(fields.text), "quoted_gently" if fields.comfort else "quoted", memory=words)

@@ -7,9 +7,9 @@ from typing import Any
 from pydantic import Field
 
 from qwen_allinone.errors import QuestionError
-from qwen_allinone.model import Acceptance, Calibration, Choice
-from qwen_allinone.model.language import Language, language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model import Calibration, Choice, Threshold
+from qwen_allinone.model.prompt.language import Language, language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "intent")
@@ -44,7 +44,7 @@ class IntentTool(QwenTool):
     args_schema: Any = IntentInput
     candidates: dict[str, str | None] | list[str] | None = None
     """The default list; None: the one in the tool's prompt file, in the language of the text."""
-    acceptance: Acceptance = Acceptance(probability=0.5)
+    threshold: Threshold = Threshold(probability=0.5)
     """Below it the answer is marked as not sure."""
     calibration: Calibration | None = None
     """None: as the model declares, and divided by the prior, because candidates differ widely in how likely they are
@@ -72,9 +72,9 @@ class IntentTool(QwenTool):
 
     def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
         question = self.question(language_of(text), self.candidates if candidates is None else candidates)
-        decision = self.qwen.decide(
-            text, {"intent": question}, acceptance=self.acceptance, calibration=self.corrections
-        )["intent"]
+        decision = self.qwen.decide(text, {"intent": question}, threshold=self.threshold, calibration=self.corrections)[
+            "intent"
+        ]
         return Intent(
             label=decision.option,
             probability=decision.probability,

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Noul
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "keywords")

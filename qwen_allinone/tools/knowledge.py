@@ -7,8 +7,8 @@ from langchain_core.documents import Document
 from langchain_core.runnables import Runnable
 from pydantic import Field
 
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.sentences import sentence_scores, split_sentences
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
@@ -53,8 +53,8 @@ class KnowledgeTool(QwenTool):
 
     def _written(self, text: str, documents: Sequence[Document]) -> str:
         passages = "\n\n".join(document.page_content for document in documents)
-        notes = _PROMPT.render(language_of(text), "write", passages=passages)
-        return self.qwen.write(text, notes=notes, max_new_tokens=self.max_new_tokens).text.strip()
+        context = _PROMPT.render(language_of(text), "write", passages=passages)
+        return self.qwen.generate(text, context=context, max_new_tokens=self.max_new_tokens).text.strip()
 
     def _extracted(self, text: str, documents: Sequence[Document]) -> KnowledgeAnswer:
         found = [(sentence, document) for document in documents for sentence in split_sentences(document.page_content)]

@@ -12,7 +12,7 @@ def split_for_reading(qwen: SharedQwen, text: str) -> list[str]:
 
     Half of the model's reading length (or context window) is left for questions and answers.
     """
-    limit = (qwen.capabilities.reading_tokens or qwen.context_window) // 2
+    limit = (qwen.capabilities.max_input_tokens or qwen.context_window) // 2
     if len(qwen.chat.encode(text)) <= limit:
         return [text]
     splitter = RecursiveCharacterTextSplitter(

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from qwen_allinone.model import Noul, SharedQwen
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 
 _AT_ONCE = 16
 
@@ -41,7 +41,7 @@ def sentence_scores(qwen: SharedQwen, text: str, sentences: Sequence[str], promp
     language = language_of(text)
     for start in range(0, len(sentences), _AT_ONCE):
         questions = {
-            str(index): Noul(instructions=prompt.render(language, "sentence", sentence=qwen.excerpt(sentence).text))
+            str(index): Noul(instructions=prompt.render(language, "sentence", sentence=qwen.truncate(sentence).text))
             for index, sentence in enumerate(sentences[start : start + _AT_ONCE])
         }
         yield from (decision.probabilities["yes"] for decision in qwen.decide(text, questions).values())

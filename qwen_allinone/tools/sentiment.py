@@ -8,8 +8,8 @@ from pydantic import Field
 
 from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.model import Choice, Decision, Message, Question, Score
-from qwen_allinone.model.language import Language, language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.language import Language, language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "sentiment")
@@ -95,7 +95,7 @@ class SentimentTool(QwenTool):
     def polarities(self, texts: Iterable[str]) -> Iterator[Decision | QwenAllInOneError]:
         """``positive`` or ``negative`` for many texts, several in one pass; an error takes the place of a decision."""
         asked = ((text, {"mood": mood_question(language_of(text))}) for text in texts)
-        for answer in self.qwen.decide_all(asked):
+        for answer in self.qwen.decide_all(asked, return_exceptions=True):
             yield answer if isinstance(answer, QwenAllInOneError) else by_polarity(answer["mood"])
 
     def _run(self, text: str, history: Sequence[Message] = ()) -> Sentiment:

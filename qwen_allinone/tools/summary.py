@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from qwen_allinone.errors import EmptyTextError
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.passages import split_for_reading
 from qwen_allinone.tools.sentences import sentence_scores, split_sentences
 from qwen_allinone.tools.tool import QwenTool, Result, TextInput
@@ -49,9 +49,10 @@ class SummaryTool(QwenTool):
 
     def _written(self, text: str) -> str:
         pieces = split_for_reading(self.qwen, text)
-        notes = _PROMPT.render(language_of(text), "write")
+        context = _PROMPT.render(language_of(text), "write")
         summaries = [
-            self.qwen.write(piece, notes=notes, max_new_tokens=self.max_new_tokens).text.strip() for piece in pieces
+            self.qwen.generate(piece, context=context, max_new_tokens=self.max_new_tokens).text.strip()
+            for piece in pieces
         ]
         joined = "\n".join(filter(None, summaries))
         shrank = 0 < len(joined) < len(text)

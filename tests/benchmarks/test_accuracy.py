@@ -22,14 +22,14 @@ from benchmarks.accuracy.training_rows import written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.memory import embedder
-from qwen_allinone.model import Acceptance, Decision, SharedQwen, loading
+from qwen_allinone.model import Threshold, Decision, SharedQwen, loading
 
 ROOT = Path(__file__).parents[2]
 
 
 def _sample(right: str, probabilities: dict[str, float]) -> Sample:
     row = LabelledRow(right, "text", (right,), "en")
-    return Sample(row, Decision.of(probabilities, Acceptance()))
+    return Sample(row, Decision.from_probabilities(probabilities, Threshold()))
 
 
 def test_a_figure_below_its_target_is_missed_and_listed() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import decode
-from benchmarks.decode import main, per_token
+from benchmarks.decode import main, length_normalized
 
 
 class _Llama:
@@ -52,7 +52,7 @@ def measure(model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_the_time_of_a_token_is_what_the_others_add_to_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """The reading of the prompt, and the first token with it, does not count."""
     monkeypatch.setattr(decode, "REPLY_TOKENS", 11)
-    assert per_token({"prompt, a": 1.0, "prompt and reply, a": 1.5}, "a") == pytest.approx(0.05)
+    assert length_normalized({"prompt, a": 1.0, "prompt and reply, a": 1.5}, "a") == pytest.approx(0.05)
 
 
 def test_what_is_not_installed_is_said_and_left_out(

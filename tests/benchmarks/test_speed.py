@@ -16,7 +16,7 @@ from benchmarks.accuracy.figure import Target
 from benchmarks.fresh_process import output_of
 from benchmarks.naive import NaiveBatches
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt.language import language_of
 
 needs_status = pytest.mark.skipif(not resident.STATUS.exists(), reason="memory is told by Linux alone")
 

@@ -8,7 +8,7 @@ from qwen_allinone.cli import app
 from qwen_allinone.cli.demo import FACT, QUESTION, SAMPLES, recall_across_processes
 from qwen_allinone.errors import RunError
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt.language import language_of
 
 ROUTES = {"sentiment", "chat", "intent", "summary"}
 

@@ -6,13 +6,13 @@ from typing import Any
 from qwen_allinone.errors import TextTooLongError
 from qwen_allinone.eval import LabelledSet
 from qwen_allinone.model import Calibration, Capabilities, Choice, Decision
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.tools.sentiment import mood_question
 
 Rule = Callable[[str, Choice, dict[str, Any]], str]
 """Text, question, layout and calibration to the option that is decided."""
 
-TRUTH = {row.text: row.labels[0] for name in ("sentiment", "routes") for row in LabelledSet.shipped(name).rows}
+TRUTH = {row.text: row.labels[0] for name in ("sentiment", "routes") for row in LabelledSet.builtin(name).rows}
 
 
 class KnownModel:
@@ -42,7 +42,7 @@ class KnownModel:
 
     def _decision(self, question, option):
         rest = (1 - self.margin) / len(question.criteria)
-        return Decision.of({label: rest + self.margin * (label == option) for label in question.criteria})
+        return Decision.from_probabilities({label: rest + self.margin * (label == option) for label in question.criteria})
 
 
 def right(text: str, question: Choice, _: dict[str, Any] | None = None) -> str:

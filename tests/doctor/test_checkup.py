@@ -51,7 +51,7 @@ def test_a_part_that_fails_leaves_the_others(models, tokenizer):
     """Broken weights give an error in the place of the part that notices; the other parts have their results."""
     broken = copy.deepcopy(models["qwen2"])
     broken.model.norm.weight.data.fill_(float("nan"))
-    found = check_loaded(SharedQwen(broken, tokenizer), rows=1)
+    found = check_loaded(SharedQwen.from_model(broken, tokenizer), rows=1)
     assert found["packed_scoring"]["error"].startswith("RunError: a log-likelihood is not finite")
     assert found["control_tokens"]["inert"] and "reversed" in found["option_flips"]["mood"]
     assert list(found["seconds"]) == PARTS

@@ -1,7 +1,7 @@
 from tiny_qwen import CONTROL_TOKENS
 
 from qwen_allinone.doctor.control_tokens import control_tokens
-from qwen_allinone.model.chatml import ChatML
+from qwen_allinone.model.prompt.chatml import ChatML
 
 
 class Careless(ChatML):

@@ -7,7 +7,7 @@ from known_model import KnownModel, first_listed, right
 from qwen_allinone.doctor.precision import agreement, int8_copy, precision
 from qwen_allinone.doctor.survey import Survey, shipped_tasks
 from qwen_allinone.model import Choice, SharedQwen, int8
-from qwen_allinone.model.precision import CLEAR_MARGIN
+from qwen_allinone.model.weights.precision import CLEAR_MARGIN
 
 QUESTION = {"mood": Choice(instructions="情绪？", criteria={"积极": None, "消极": None})}
 
@@ -17,7 +17,7 @@ def test_the_copy_is_int8(qwen):
     found = int8_copy(qwen)
     assert not any(type(part) is torch.nn.Linear for part in found.model.modules())
     assert found.precision.precision == "int8"
-    assert type(qwen.model.model.layers[0].mlp.up_proj) is torch.nn.Linear
+    assert type(qwen.local.model.model.layers[0].mlp.up_proj) is torch.nn.Linear
 
 
 def test_the_copy_decides_nearly_as_the_original(any_qwen):
@@ -53,7 +53,7 @@ def test_undecided_rows_are_not_compared():
 
 def test_a_model_that_is_not_fp32_is_left_alone(models, tokenizer):
     """Without fp32 weights there is no int8, and the reason is given instead."""
-    half = SharedQwen(copy.deepcopy(models["qwen2"]).bfloat16(), tokenizer)
+    half = SharedQwen.from_model(copy.deepcopy(models["qwen2"]).bfloat16(), tokenizer)
     found = precision(Survey(half, shipped_tasks(1)))
     assert found["available"] is False and "bf16" in found["reason"]
 

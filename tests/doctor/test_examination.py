@@ -8,8 +8,8 @@ from huggingface_hub import constants
 import qwen_allinone
 from qwen_allinone.doctor import examination, examine
 from qwen_allinone.model import precision
-from qwen_allinone.model.int8_shelf import Int8Shelf
-from qwen_allinone.model.verdict import Verdict
+from qwen_allinone.model.weights.cache import Int8Shelf
+from qwen_allinone.model.weights.report import Verdict
 
 
 @pytest.fixture(autouse=True)

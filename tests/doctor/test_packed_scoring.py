@@ -6,7 +6,7 @@ import torch
 from qwen_allinone.doctor.packed_scoring import packed_scoring
 from qwen_allinone.errors import RunError
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.branches import PackedBatch
+from qwen_allinone.model.engine.local.packing import PackedBatch
 
 
 def test_packed_and_single_scores_agree(any_qwen):
@@ -31,4 +31,4 @@ def test_scores_that_are_no_numbers_are_an_error(models, tokenizer):
     broken = copy.deepcopy(models["qwen2"])
     broken.model.norm.weight.data.fill_(float("nan"))
     with pytest.raises(RunError, match="not finite"):
-        packed_scoring(SharedQwen(broken, tokenizer))
+        packed_scoring(SharedQwen.from_model(broken, tokenizer))

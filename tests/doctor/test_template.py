@@ -8,7 +8,7 @@ from tokenizers import AddedToken
 from transformers import AutoTokenizer
 
 from qwen_allinone.doctor.template import CONVERSATIONS, compare_template
-from qwen_allinone.model.chatml import ChatML
+from qwen_allinone.model.prompt.chatml import ChatML
 
 FOLDER = os.environ.get("QWEN_TEMPLATES", "")
 PLAIN = (

@@ -1,6 +1,6 @@
 import torch
 
-from qwen_allinone.model.branches import Branch, PackedBatch, pack
+from qwen_allinone.model.engine.local.packing import Branch, PackedBatch, pack
 
 BRANCHES = [Branch((10, 11), ((1, 9), (1, 2, 9))), Branch((20,), ((3, 9),))]
 

@@ -15,8 +15,8 @@ def test_the_order_in_which_options_are_given_decides_nothing(any_qwen):
     for labels in permutations(MOOD.criteria):
         decision = any_qwen.decide(TEXT, {"mood": reordered(MOOD, labels)})["mood"]
         assert close(decision.probabilities, {label: expected[label] for label in labels})
-        logs = any_qwen.likelihoods(TEXT, {"mood": reordered(MOOD, labels)})["mood"]
-        assert logs == pytest.approx(any_qwen.likelihoods(TEXT, {"mood": MOOD})["mood"], abs=1e-4)
+        logs = any_qwen.loglikelihoods(TEXT, {"mood": reordered(MOOD, labels)})["mood"]
+        assert logs == pytest.approx(any_qwen.loglikelihoods(TEXT, {"mood": MOOD})["mood"], abs=1e-4)
 
 
 def test_options_can_be_listed_as_given(any_qwen):
@@ -83,7 +83,7 @@ def test_the_prior_is_read_once_per_question(qwen):
     """The second decision with the same question reads the content-free text no more."""
     shared = fresh(qwen)
     passes = []
-    hook = shared.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
+    hook = shared.local.model.base_model.register_forward_pre_hook(lambda *_: passes.append(1))
     try:
         for text in ("one two", "three four"):
             shared.decide(text, {"spam": QUESTIONS["spam"]}, calibration=Calibration(prior=True))
@@ -96,11 +96,11 @@ def test_the_prior_is_read_once_per_question(qwen):
 
 def test_the_likelihood_can_be_taken_per_token(any_qwen):
     """Log-likelihoods are divided by the number of tokens, the closing one counted, before they are compared."""
-    whole = any_qwen.likelihoods(TEXT, {"mood": MOOD})["mood"]
+    whole = any_qwen.loglikelihoods(TEXT, {"mood": MOOD})["mood"]
     means = {option: whole[option] / (len(any_qwen.chat.encode(option)) + 1) for option in MOOD.criteria}
     weights = {option: math.exp(mean) for option, mean in means.items()}
     expected = {option: weight / sum(weights.values()) for option, weight in weights.items()}
-    decision = any_qwen.decide(TEXT, {"mood": MOOD}, calibration=Calibration(per_token=True))["mood"]
+    decision = any_qwen.decide(TEXT, {"mood": MOOD}, calibration=Calibration(length_normalized=True))["mood"]
     assert close(decision.probabilities, expected)
     plain = any_qwen.decide(TEXT, {"mood": MOOD})["mood"]
     assert not close(decision.probabilities, plain.probabilities)
@@ -109,15 +109,15 @@ def test_the_likelihood_can_be_taken_per_token(any_qwen):
 def test_a_prior_per_token_leaves_a_content_free_text_undecided(any_qwen):
     """The prior is corrected like what it divides, also after the same question was asked without."""
     any_qwen.decide(TEXT, QUESTIONS, calibration=Calibration(prior=True))
-    both = Calibration(prior=True, per_token=True)
+    both = Calibration(prior=True, length_normalized=True)
     for decision in any_qwen.decide("N/A", QUESTIONS, calibration=both).values():
         assert close(decision.probabilities, dict.fromkeys(decision.probabilities, 1 / len(decision.probabilities)))
 
 
 def test_a_model_declares_its_own_corrections(qwen):
     """What ``capabilities.json`` says holds unless the caller gives a calibration."""
-    declared = SharedQwen(qwen.model, qwen.tokenizer, capabilities=Capabilities(prior=True, per_token=True))
-    assert declared.calibration == Calibration(prior=True, per_token=True)
+    declared = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer, capabilities=Capabilities(prior=True, length_normalized=True))
+    assert declared.calibration == Calibration(prior=True, length_normalized=True)
     expected = qwen.decide(TEXT, QUESTIONS, calibration=declared.calibration)
     assert all(
         close(found.probabilities, expected[name].probabilities)
@@ -148,7 +148,7 @@ def test_a_choice_without_options_is_refused(qwen):
     """No order is no reason for another error than the usual one."""
     question = SimpleNamespace(type="choice", instructions="Mood?", criteria={})
     with pytest.raises(QuestionError, match="options must be present"):
-        qwen.likelihoods(TEXT, {"mood": question})
+        qwen.loglikelihoods(TEXT, {"mood": question})
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from tiny_qwen import REPLIES, laid_out
 
 from qwen_allinone.errors import InputError, TextTooLongError
-from qwen_allinone.model import ChatQwen, Message
+from qwen_allinone.model import ChatSharedQwen, Message
 
 ZH, EN = REPLIES
 
@@ -31,9 +31,9 @@ def messages(text: str) -> list:
 
 
 @pytest.fixture
-def chat(trained) -> ChatQwen:
+def chat(trained) -> ChatSharedQwen:
     """A chat model over the trained tiny model."""
-    return ChatQwen(qwen=trained)
+    return ChatSharedQwen(qwen=trained)
 
 
 def joined(chunks) -> AIMessageChunk:
@@ -136,14 +136,14 @@ def test_stop_texts_end_the_reply(chat, stop):
 
 def test_options_of_the_call_win(trained):
     """What is given at call time wins over what the model was made with, for that call only."""
-    chat = ChatQwen(qwen=trained, max_new_tokens=2)
+    chat = ChatSharedQwen(qwen=trained, max_new_tokens=2)
     assert chat.invoke(messages(EN)).usage_metadata["output_tokens"] == 2
     assert chat.invoke(messages(EN), max_new_tokens=4).usage_metadata["output_tokens"] == 4
     assert joined(chat.stream(messages(EN), max_new_tokens=4)).usage_metadata["output_tokens"] == 4
     assert chat.bind(max_new_tokens=5).invoke(messages(EN)).usage_metadata["output_tokens"] == 5
     assert chat.invoke(messages(EN)).response_metadata["finish_reason"] == "length"
     hot = {"temperature": 2.0, "seed": 1, "max_new_tokens": 12}
-    assert chat.invoke(messages(EN), **hot).content == ChatQwen(qwen=trained, **hot).invoke(messages(EN)).content
+    assert chat.invoke(messages(EN), **hot).content == ChatSharedQwen(qwen=trained, **hot).invoke(messages(EN)).content
     assert chat.invoke(messages(EN), **hot).content != chat.invoke(messages(EN), **{**hot, "seed": 2}).content
 
 
@@ -153,7 +153,7 @@ def test_misspelt_options_are_errors(chat, trained):
         with pytest.raises(InputError, match=r"unknown arguments \['max_token'\]; allowed: .*'max_new_tokens'"):
             call(messages(EN), max_token=3)
     with pytest.raises(ValidationError, match="max_token"):
-        ChatQwen(qwen=trained, max_token=3)
+        ChatSharedQwen(qwen=trained, max_token=3)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +216,7 @@ def test_callbacks_hear_every_piece_once(chat):
 
 def test_leaving_a_stream_cancels(qwen):
     """A consumer that leaves the stream of a chat model ends the generation."""
-    for _ in ChatQwen(qwen=qwen).stream("hello", max_new_tokens=800, min_new_tokens=800):
+    for _ in ChatSharedQwen(qwen=qwen).stream("hello", max_new_tokens=800, min_new_tokens=800):
         break
     assert not [thread for thread in threading.enumerate() if thread.name == "qwen-reply"]
 
@@ -231,4 +231,4 @@ def test_two_threads_get_what_one_gets(chat):
 
 def test_the_weights_are_shared(trained):
     """Any number of chat models hold the one shared Qwen."""
-    assert ChatQwen(qwen=trained).qwen is ChatQwen(qwen=trained, temperature=1.0).qwen is trained
+    assert ChatSharedQwen(qwen=trained).qwen is ChatSharedQwen(qwen=trained, temperature=1.0).qwen is trained

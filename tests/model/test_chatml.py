@@ -11,7 +11,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from qwen_allinone.errors import ModelNotFoundError
 from qwen_allinone.model import Message
-from qwen_allinone.model.chatml import ChatML, ChatStyle
+from qwen_allinone.model.prompt.chatml import ChatML, ChatStyle
 
 FOLDER = os.environ.get("QWEN_TEMPLATES", "")
 needs_templates = pytest.mark.skipif(

@@ -16,7 +16,7 @@ def test_decisions_come_between_the_steps_of_a_reply(qwen: SharedQwen) -> None:
     """A decision waits for a step or two, not for the reply."""
     shared = fresh(qwen)
     expected = shared.decide(TEXT, QUESTIONS)
-    shared.forget()
+    shared.clear_cache()
     long = under_way(shared)
     with passes(shared) as rows:
         assert shared.decide(TEXT, QUESTIONS) == expected
@@ -26,7 +26,7 @@ def test_decisions_come_between_the_steps_of_a_reply(qwen: SharedQwen) -> None:
 
 def test_sixteen_threads_get_what_each_would_get_alone(any_qwen: SharedQwen) -> None:
     """Decisions, replies and cancelled replies, all at once, several times over."""
-    expected_replies = [fresh(any_qwen).write(text, max_new_tokens=10) for text in TEXTS]
+    expected_replies = [fresh(any_qwen).generate(text, max_new_tokens=10) for text in TEXTS]
     expected = [fresh(any_qwen).decide(text, QUESTIONS) for text in TEXTS]
     shared = fresh(any_qwen)
 
@@ -39,7 +39,7 @@ def test_sixteen_threads_get_what_each_would_get_alone(any_qwen: SharedQwen) -> 
                         dict(expected[place][name].probabilities), abs=1e-4
                     )
             elif (number + turn) % 3 == 1:
-                assert shared.write(TEXTS[place], max_new_tokens=10) == expected_replies[place]
+                assert shared.generate(TEXTS[place], max_new_tokens=10) == expected_replies[place]
             else:
                 with shared.stream(TEXTS[place], max_new_tokens=200, min_new_tokens=200) as stream:
                     next(stream)
@@ -72,6 +72,6 @@ def test_a_process_may_end_right_after_a_reply(model_folder: Path) -> None:
         "    for _ in range(40): torch.ones(700, 700) @ torch.ones(700, 700)\n"
         "    return goes_on(self)\n"
         "ReplyBatch._goes_on = slowly\n"
-        f"SharedQwen.load({str(model_folder)!r}).write('hello', max_new_tokens=1)\n"
+        f"SharedQwen.load({str(model_folder)!r}).generate('hello', max_new_tokens=1)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0

@@ -7,7 +7,7 @@ import pytest
 from tiny_qwen import QUESTIONS, SENTENCES, fresh, laid_out
 
 from qwen_allinone.errors import EmptyTextError, ModelMemoryError, QuestionError, TextTooLongError
-from qwen_allinone.model import Acceptance, Calibration
+from qwen_allinone.model import Threshold, Calibration
 
 TEXTS = [f"{sentence}{number}" for number in range(3) for sentence in SENTENCES]
 
@@ -32,8 +32,8 @@ def test_each_text_gets_what_it_gets_alone(any_qwen, layout, batch_tokens):
     """In the order of the texts, however many share a pass, with all corrections and bounds."""
     options = {
         "layout": layout,
-        "calibration": Calibration(prior=True, per_token=True, permutations=2, temperature=2.0),
-        "acceptance": Acceptance(probability=0.5),
+        "calibration": Calibration(prior=True, length_normalized=True, permutations=2, temperature=2.0),
+        "threshold": Threshold(probability=0.5),
     }
     alone = [fresh(any_qwen).decide(text, QUESTIONS, **options) for text in TEXTS]
     together = list(fresh(any_qwen).decide_all(asked(TEXTS), batch_tokens=batch_tokens, **options))

@@ -1,11 +1,11 @@
 import pytest
 
-from qwen_allinone.model import Acceptance, Decision
+from qwen_allinone.model import Threshold, Decision
 
 
 def test_the_most_probable_option_is_chosen():
     """The option, its probability and its distance to the second are those of the best."""
-    decision = Decision.of({"a": 0.2, "b": 0.7, "c": 0.1})
+    decision = Decision.from_probabilities({"a": 0.2, "b": 0.7, "c": 0.1})
     assert (decision.option, decision.probability) == ("b", 0.7)
     assert decision.margin == pytest.approx(0.5)
     assert decision.accepted
@@ -13,49 +13,49 @@ def test_the_most_probable_option_is_chosen():
 
 def test_ties_go_to_the_option_listed_first():
     """Equal probabilities: the first of the question's own order, with no margin."""
-    decision = Decision.of({"z": 0.1, "b": 0.45, "a": 0.45})
+    decision = Decision.from_probabilities({"z": 0.1, "b": 0.45, "a": 0.45})
     assert (decision.option, decision.margin) == ("b", 0.0)
 
 
 def test_a_single_option_has_no_margin():
     """What was not compared is None and not a made-up number."""
-    assert Decision.of({"a": 1.0}).margin is None
+    assert Decision.from_probabilities({"a": 1.0}).margin is None
 
 
 @pytest.mark.parametrize(
     ("bounds", "accepted"),
     [
         (None, True),
-        (Acceptance(), True),
-        (Acceptance(probability=0.6), True),
-        (Acceptance(probability=0.61), False),
-        (Acceptance(margin=0.25), True),
-        (Acceptance(margin=0.35), False),
-        (Acceptance(probability=0.5, margin=0.35), False),
+        (Threshold(), True),
+        (Threshold(probability=0.6), True),
+        (Threshold(probability=0.61), False),
+        (Threshold(margin=0.25), True),
+        (Threshold(margin=0.35), False),
+        (Threshold(probability=0.5, margin=0.35), False),
     ],
 )
 def test_below_either_bound_it_abstains(bounds, accepted):
     """A decision must reach both bounds; an abstaining one still names its best option."""
-    decision = Decision.of({"a": 0.6, "b": 0.3, "c": 0.1}, bounds)
+    decision = Decision.from_probabilities({"a": 0.6, "b": 0.3, "c": 0.1}, bounds)
     assert decision.accepted is accepted
     assert decision.option == "a"
 
 
 def test_the_level_is_the_expected_one():
     """Levels are averaged by their probabilities."""
-    assert Decision.of({"0": 0.5, "1": 0.0, "2": 0.5}).level == pytest.approx(1.0)
+    assert Decision.from_probabilities({"0": 0.5, "1": 0.0, "2": 0.5}).level == pytest.approx(1.0)
 
 
 def test_labels_have_no_level():
     """The level of something that is no score is an error."""
     with pytest.raises(ValueError, match="invalid literal"):
-        _ = Decision.of({"good": 1.0}).level
+        _ = Decision.from_probabilities({"good": 1.0}).level
 
 
 def test_a_decision_keeps_its_own_probabilities():
     """A decision does not change with the mapping it was made from."""
     given = {"a": 0.6, "b": 0.4}
-    decision = Decision.of(given)
+    decision = Decision.from_probabilities(given)
     given["a"] = 0.0
     assert decision.probabilities["a"] == 0.6
 
@@ -66,6 +66,6 @@ def test_a_decision_can_be_copied_and_stored():
     import dataclasses
     import pickle
 
-    decision = Decision.of({"a": 0.75, "b": 0.25})
+    decision = Decision.from_probabilities({"a": 0.75, "b": 0.25})
     assert copy.deepcopy(decision) == pickle.loads(pickle.dumps(decision)) == decision
     assert dataclasses.asdict(decision)["probabilities"] == {"a": 0.75, "b": 0.25}

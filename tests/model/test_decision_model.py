@@ -9,7 +9,7 @@ decisions = pytest.importorskip("langchain_core.decisions", reason="needs langch
 
 def test_answers_are_those_of_decide(qwen: SharedQwen) -> None:
     """Choice, score and yes-or-no answers carry exactly what the scorer found."""
-    from qwen_allinone.model.decision_model import QwenDecisionModel
+    from qwen_allinone.model.langchain.decision_model import QwenDecisionModel
 
     questions = {
         "mood": decisions.Choice(instructions="Mood?", criteria={"good": "pleased", "bad": None}),
@@ -30,7 +30,7 @@ def test_messages_before_the_last_are_history(qwen: SharedQwen) -> None:
     from langchain_core.messages import AIMessage, HumanMessage
 
     from qwen_allinone.model import Message
-    from qwen_allinone.model.decision_model import QwenDecisionModel
+    from qwen_allinone.model.langchain.decision_model import QwenDecisionModel
 
     question = Choice(instructions="Mood?", criteria={"good": None, "bad": None})
     state = [HumanMessage("你好"), AIMessage("你好呀"), HumanMessage("今天真糟")]

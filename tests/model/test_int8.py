@@ -6,7 +6,7 @@ from tiny_qwen import QUESTIONS, TEXT
 from torch import nn
 
 from qwen_allinone.model import SharedQwen, int8
-from qwen_allinone.model.int8 import HalfEmbedding, Int8Linear
+from qwen_allinone.model.weights.int8 import HalfEmbedding, Int8Linear
 
 pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no int8 operators for this CPU")
 
@@ -68,21 +68,21 @@ def test_token_vectors_are_halved_only_where_nothing_is_lost() -> None:
 def test_a_model_decides_and_writes_nearly_as_before(any_qwen: SharedQwen) -> None:
     """Every architecture: no linear layer is left, probabilities move a little, and the original's not at all."""
     before = any_qwen.decide(TEXT, QUESTIONS)
-    rounded = SharedQwen(int8.quantised(any_qwen.model), any_qwen.tokenizer)
+    rounded = SharedQwen.from_model(int8.quantised(any_qwen.model), any_qwen.tokenizer)
     assert not any(type(part) is nn.Linear for part in rounded.model.modules())
     for name, decision in rounded.decide(TEXT, QUESTIONS).items():
         assert decision.probabilities != before[name].probabilities
         assert dict(decision.probabilities) == pytest.approx(dict(before[name].probabilities), abs=0.2)
-    assert rounded.write(TEXT, max_new_tokens=5, min_new_tokens=5).new_tokens == 5
+    assert rounded.generate(TEXT, max_new_tokens=5, min_new_tokens=5).completion_tokens == 5
     any_qwen.forget()
     assert any_qwen.decide(TEXT, QUESTIONS) == before
 
 
 def test_what_is_packed_cached_or_batched_is_what_it_is_alone(any_qwen: SharedQwen) -> None:
     """The equalities that hold in fp32 hold in int8 as closely."""
-    rounded = SharedQwen(int8.quantised(any_qwen.model), any_qwen.tokenizer)
-    packed = rounded.likelihoods(TEXT, QUESTIONS)
-    alone = rounded.likelihoods(TEXT, QUESTIONS, packed=False)
+    rounded = SharedQwen.from_model(int8.quantised(any_qwen.model), any_qwen.tokenizer)
+    packed = rounded.loglikelihoods(TEXT, QUESTIONS)
+    alone = rounded.loglikelihoods(TEXT, QUESTIONS, packed=False)
     for name, options in alone.items():
         assert packed[name] == pytest.approx(options, abs=1e-3)
     texts = [TEXT, "大家都很高兴", "What a day, and nothing was decided in it."]
@@ -95,21 +95,21 @@ def test_what_is_packed_cached_or_batched_is_what_it_is_alone(any_qwen: SharedQw
 
 def test_a_hybrid_model_in_int8_goes_on_from_clones(hybrid: SharedQwen) -> None:
     """Linear attention rounds too; its states differ in their last digits, which can move a rounded input by a step."""
-    rounded = SharedQwen(int8.quantised(hybrid.model), hybrid.tokenizer)
+    rounded = SharedQwen.from_model(int8.quantised(hybrid.model), hybrid.tokenizer)
     assert not any(type(part) is nn.Linear for part in rounded.model.modules())
-    alone = rounded.likelihoods(TEXT, QUESTIONS, packed=False)
+    alone = rounded.loglikelihoods(TEXT, QUESTIONS, packed=False)
     for _ in range(2):
-        for name, options in rounded.likelihoods(TEXT, QUESTIONS).items():
+        for name, options in rounded.loglikelihoods(TEXT, QUESTIONS).items():
             assert options == pytest.approx(alone[name], rel=1e-3)
-    assert rounded.write(TEXT, max_new_tokens=5, min_new_tokens=5).new_tokens == 5
+    assert rounded.generate(TEXT, max_new_tokens=5, min_new_tokens=5).completion_tokens == 5
 
 
 def test_named_layers_stay(qwen: SharedQwen) -> None:
     """Those that are named stay in fp32, and are the original's own."""
-    made = int8.quantised(qwen.model, stays=lambda name: name.endswith("down_proj"))
+    made = int8.quantised(qwen.local.model, stays=lambda name: name.endswith("down_proj"))
     left = [name for name, part in made.named_modules() if type(part) is nn.Linear]
     assert left == [f"model.layers.{layer}.mlp.down_proj" for layer in range(2)]
-    assert made.get_submodule(left[0]).weight is qwen.model.get_submodule(left[0]).weight
+    assert made.get_submodule(left[0]).weight is qwen.local.model.get_submodule(left[0]).weight
 
 
 @pytest.mark.parametrize("staying", [(), ("lm_head",), ("lm_head", "down_proj")])
@@ -117,16 +117,16 @@ def test_a_model_comes_back_from_its_tensors(any_qwen: SharedQwen, staying: tupl
     """Bit for bit, whatever stayed in fp32, and without any weight of its own before."""
     made = int8.quantised(any_qwen.model, stays=lambda name: name.endswith(staying) if staying else False)
     again = int8.restored(made.config, int8.tensors_of(made))
-    first, second = (SharedQwen(model, any_qwen.tokenizer) for model in (made, again))
-    assert first.likelihoods(TEXT, QUESTIONS) == second.likelihoods(TEXT, QUESTIONS)
-    assert first.write(TEXT, max_new_tokens=8).text == second.write(TEXT, max_new_tokens=8).text
+    first, second = (SharedQwen.from_model(model, any_qwen.tokenizer) for model in (made, again))
+    assert first.loglikelihoods(TEXT, QUESTIONS) == second.loglikelihoods(TEXT, QUESTIONS)
+    assert first.generate(TEXT, max_new_tokens=8).text == second.generate(TEXT, max_new_tokens=8).text
 
 
 def test_a_model_holds_on_to_none_of_the_tensors_it_came_from(qwen: SharedQwen) -> None:
     """They may belong to a file that stays in memory as a whole while one of them is used."""
-    tensors = int8.tensors_of(int8.quantised(qwen.model))
+    tensors = int8.tensors_of(int8.quantised(qwen.local.model))
     given = {tensor.untyped_storage().data_ptr() for tensor in tensors.values()}
-    again = int8.restored(qwen.model.config, tensors)
+    again = int8.restored(qwen.local.model.config, tensors)
     biases = [part._bias for part in again.modules() if isinstance(part, Int8Linear) and part._bias is not None]
     held = [*again.parameters(), *again.buffers(), *biases]
     assert len(biases) == 6
@@ -135,12 +135,12 @@ def test_a_model_holds_on_to_none_of_the_tensors_it_came_from(qwen: SharedQwen) 
 
 def test_tensors_of_another_model_are_an_error(qwen: SharedQwen) -> None:
     """Missing tensors are told, not made up; those of another shape are not taken."""
-    tensors = int8.tensors_of(int8.quantised(qwen.model))
+    tensors = int8.tensors_of(int8.quantised(qwen.local.model))
     norm = tensors.pop("model.norm.weight")
     with pytest.raises(KeyError):
-        int8.restored(qwen.model.config, tensors)
+        int8.restored(qwen.local.model.config, tensors)
     with pytest.raises(ValueError, match=r"model\.norm\.weight has the shape"):
-        int8.restored(qwen.model.config, {**tensors, "model.norm.weight": norm[:7]})
+        int8.restored(qwen.local.model.config, {**tensors, "model.norm.weight": norm[:7]})
     query = "model.layers.0.self_attn.q_proj.int8_weight"
     with pytest.raises(ValueError, match="q_proj"):
-        int8.restored(qwen.model.config, {**tensors, "model.norm.weight": norm, query: tensors[query][:, :8]})
+        int8.restored(qwen.local.model.config, {**tensors, "model.norm.weight": norm, query: tensors[query][:, :8]})

@@ -1,6 +1,6 @@
 import pytest
 
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt.language import language_of
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.loading import resolve
+from qwen_allinone.model.weights.loading import resolve
 
 
 @pytest.fixture
@@ -31,11 +31,11 @@ def test_a_folder_loads(model_folder, models):
     """What was saved comes back: the same weights in fp32, ready to read and write."""
     shared = SharedQwen.load(str(model_folder))
     saved = models["qwen2-tied"]
-    assert all(map(torch.equal, shared.model.parameters(), saved.parameters()))
-    assert {parameter.dtype for parameter in shared.model.parameters()} == {torch.float32}
-    assert not shared.model.training
+    assert all(map(torch.equal, shared.local.model.parameters(), saved.parameters()))
+    assert {parameter.dtype for parameter in shared.local.model.parameters()} == {torch.float32}
+    assert not shared.local.model.training
     assert shared.context_window == 1024
-    assert shared.write("你好", max_new_tokens=4).new_tokens <= 4
+    assert shared.generate("你好", max_new_tokens=4).completion_tokens <= 4
 
 
 def test_one_instance_per_process(model_folder, monkeypatch):
@@ -62,9 +62,9 @@ def test_two_folders_are_two_models(model_folder, folder):
 
 def test_capabilities_come_with_the_folder(folder):
     """What the folder declares is what the shared model goes by."""
-    (folder / "capabilities.json").write_text('{"layout": "instruction_first", "reading_tokens": 32}')
+    (folder / "capabilities.json").write_text('{"layout": "instruction_first", "max_input_tokens": 32}')
     shared = SharedQwen.load(str(folder))
-    assert (shared.capabilities.layout, shared.capabilities.reading_tokens) == ("instruction_first", 32)
+    assert (shared.capabilities.layout, shared.capabilities.max_input_tokens) == ("instruction_first", 32)
 
 
 @pytest.mark.parametrize("part", ["config.json", "tokenizer.json", "model.safetensors"])

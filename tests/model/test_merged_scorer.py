@@ -9,8 +9,8 @@ from many_threads import TEXTS, asked_together, passes
 from tiny_qwen import MOOD, QUESTIONS, TEXT, fresh, laid_out
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.branches import Inquiry
-from qwen_allinone.model.questions import render_question
+from qwen_allinone.model.engine.local.packing import Inquiry
+from qwen_allinone.model.decisions.questions import render_question
 
 
 def test_decisions_of_many_threads_share_a_pass(any_qwen: SharedQwen) -> None:
@@ -37,13 +37,13 @@ def test_what_was_decided_together_is_not_read_again(qwen: SharedQwen) -> None:
         )
     ]
     together = shared._scorer.score_all(inquiries, keep=True)
-    before = shared.cache_statistics.reused_tokens
+    before = shared.local.prefix_cache.statistics.reused_tokens
     for inquiry, scores in zip(inquiries, together, strict=True):
         states = shared._scorer.read(inquiry.prefix)
         assert states[0][0].shape[2] == len(inquiry.prefix)
         (alone,) = fresh(qwen)._scorer.score_all([inquiry])
         assert scores[0] == pytest.approx(alone[0], abs=1e-3)
-    assert shared.cache_statistics.reused_tokens - before == sum(len(each.prefix) for each in inquiries)
+    assert shared.local.prefix_cache.statistics.reused_tokens - before == sum(len(each.prefix) for each in inquiries)
 
 
 def test_an_error_in_one_decision_leaves_those_of_its_pass_untouched(
@@ -77,13 +77,13 @@ def test_texts_that_were_read_before_are_not_read_again_together(qwen: SharedQwe
     for text in TEXTS[:3]:
         shared.decide(text, {"mood": MOOD})
     with passes(shared) as rows, ThreadPoolExecutor(3) as pool:
-        before = shared.cache_statistics.reused_tokens
+        before = shared.local.prefix_cache.statistics.reused_tokens
         asked = asked_together(shared, pool, [(text, QUESTIONS) for text in TEXTS[:3]])
         for each in asked:
             each.result()
     assert rows == [1, 1, 1]
     known = sum(len(shared.chat.turns(laid_out(text))) for text in TEXTS[:3])
-    assert shared.cache_statistics.reused_tokens - before == known
+    assert shared.local.prefix_cache.statistics.reused_tokens - before == known
 
 
 def test_an_interrupted_decision_leaves_those_of_its_pass_to_their_own_threads(

@@ -15,13 +15,13 @@ from safetensors.torch import load_file, save_file
 
 from qwen_allinone.errors import CapabilityError, InputError
 from qwen_allinone.model import Decision, SharedQwen, int8, loading, precision
-from qwen_allinone.model.int8 import Int8Linear
-from qwen_allinone.model.int8_shelf import Int8Shelf
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.loading import LoadedModel
-from qwen_allinone.model.precision import load_precisely
-from qwen_allinone.model.probe import probe
-from qwen_allinone.model.verdict import Verdict
+from qwen_allinone.model.weights.int8 import Int8Linear
+from qwen_allinone.model.weights.cache import Int8Shelf
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.model.weights.loading import LoadedModel
+from qwen_allinone.model.weights.precision import load_precisely
+from qwen_allinone.model.decisions.self_test import probe
+from qwen_allinone.model.weights.report import Verdict
 
 pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no int8 operators for this CPU")
 
@@ -42,7 +42,7 @@ def folder(model_folder: Path, tmp_path: Path) -> str:
 
 def _decided(option: str, count: int = 40) -> list[Decision]:
     other = "no" if option == "yes" else "yes"
-    return [Decision.of({option: 0.9, other: 0.1}, None)] * count
+    return [Decision.from_probabilities({option: 0.9, other: 0.1}, None)] * count
 
 
 class _Examiner:
@@ -88,7 +88,7 @@ def test_int8_is_dropped_if_it_never_agrees(folder: str) -> None:
 
 def test_toss_ups_prove_nothing(folder: str) -> None:
     """A model whose answers are all toss-ups, as one of random weights, stays in fp32."""
-    unsure = [Decision.of({"yes": 0.51, "no": 0.49}, None)] * 40
+    unsure = [Decision.from_probabilities({"yes": 0.51, "no": 0.49}, None)] * 40
     _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=lambda _: unsure)
     assert verdict.precision == "fp32" and "0 decisions of the probe are clear" in verdict.reason
 
@@ -200,7 +200,7 @@ def test_int8_as_asked_for_is_not_probed(folder: str) -> None:
     """The caller knows."""
     shared = SharedQwen.load(folder, precision="int8")
     assert (shared.precision.precision, shared.precision.agreed) == ("int8", None)
-    assert isinstance(shared.model.lm_head, Int8Linear)
+    assert isinstance(shared.local.model.lm_head, Int8Linear)
     assert SharedQwen.load(folder, precision="int8") is shared
     assert SharedQwen.load(folder, precision="fp32") is not shared
 
@@ -209,7 +209,7 @@ def test_the_environment_chooses(folder: str, monkeypatch: pytest.MonkeyPatch) -
     """``QWEN_ALLINONE_PRECISION`` stands in for an argument that is not given."""
     monkeypatch.setenv("QWEN_ALLINONE_PRECISION", "bf16")
     shared = SharedQwen.load(folder)
-    assert (shared.precision.precision, shared.model.dtype) == ("bf16", torch.bfloat16)
+    assert (shared.precision.precision, shared.local.model.dtype) == ("bf16", torch.bfloat16)
 
 
 def test_what_cannot_be_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.prefix_cache import PrefixCache, as_dynamic_cache
-from qwen_allinone.model.scorer import Scorer
+from qwen_allinone.model.engine.local.prefix_cache import PrefixCache, as_dynamic_cache
+from qwen_allinone.model.engine.local.runner import Scorer
 
 
 def states(length: int, value: float = 1.0):
@@ -86,7 +86,7 @@ def test_clearing_forgets_everything():
 def test_continuing_leaves_stored_states_as_they_were(qwen):
     """Reading on and writing from stored states changes none of them."""
     cache = PrefixCache()
-    scorer = Scorer(qwen.model, cache)
+    scorer = Scorer(qwen.local.model, cache)
     prefix = qwen.chat.encode("今天的实验终于成功了")
     scorer.read(prefix)
     _, stored = cache.longest(prefix)
@@ -94,7 +94,7 @@ def test_continuing_leaves_stored_states_as_they_were(qwen):
     scorer.read([*prefix, *qwen.chat.encode("，大家都很高兴")])
     continued = as_dynamic_cache(stored)
     with torch.no_grad():
-        qwen.model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=continued)
+        qwen.local.model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=continued)
     continued.layers[0].keys.fill_(3.0)
     _, after = cache.longest(prefix)
     assert all(
@@ -116,10 +116,10 @@ def test_logits_with_and_without_cached_states_are_equal(any_qwen):
 
 def test_greedy_replies_with_and_without_cache_are_equal(any_qwen):
     """A reply is the same whether its prompt was read before or not."""
-    cold = SharedQwen(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache(0))
-    warm = SharedQwen(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache())
+    cold = SharedQwen.from_model(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache(0))
+    warm = SharedQwen.from_model(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache())
     for _ in range(2):
-        assert warm.write("今天的实验终于成功了", max_new_tokens=12) == cold.write(
+        assert warm.generate("今天的实验终于成功了", max_new_tokens=12) == cold.generate(
             "今天的实验终于成功了", max_new_tokens=12
         )
     assert cold.cache_statistics.reused_tokens == 0

@@ -3,7 +3,7 @@ import sys
 import pytest
 
 from qwen_allinone.errors import PromptFileError
-from qwen_allinone.model.prompt_file import PromptFile
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 
 GOOD = """
 zh:

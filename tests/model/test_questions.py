@@ -7,7 +7,7 @@ from tiny_qwen import MOOD
 
 from qwen_allinone.errors import QuestionError
 from qwen_allinone.model import Choice, Noul, NoulCriteria, Score
-from qwen_allinone.model.questions import render_question
+from qwen_allinone.model.decisions.questions import render_question
 
 
 @dataclass

@@ -24,10 +24,10 @@ WAYS: list[dict[str, Any]] = [
 
 def test_replies_written_together_are_those_written_alone(any_qwen: SharedQwen) -> None:
     """Prompts and replies of all lengths, greedy, penalised and sampled, on every architecture."""
-    alone = [fresh(any_qwen).write(text, **options) for text, options in zip(TEXTS, WAYS, strict=True)]
+    alone = [fresh(any_qwen).generate(text, **options) for text, options in zip(TEXTS, WAYS, strict=True)]
     shared = fresh(any_qwen)
     with passes(shared) as rows, ThreadPoolExecutor(len(TEXTS)) as pool:
-        together = list(pool.map(lambda pair: shared.write(pair[0], **pair[1]), zip(TEXTS, WAYS, strict=True)))
+        together = list(pool.map(lambda pair: shared.generate(pair[0], **pair[1]), zip(TEXTS, WAYS, strict=True)))
     assert together == alone
     assert max(rows) > 1
 
@@ -35,10 +35,10 @@ def test_replies_written_together_are_those_written_alone(any_qwen: SharedQwen) 
 def test_a_new_reply_joins_one_that_is_under_way(qwen: SharedQwen) -> None:
     """It is finished long before the other, whose text it does not change."""
     shared = fresh(qwen)
-    expected = shared.write("今天是星期三", min_new_tokens=300, max_new_tokens=300)
+    expected = shared.generate("今天是星期三", min_new_tokens=300, max_new_tokens=300)
     with passes(shared) as rows:
         long = under_way(shared)
-        assert shared.write(TEXT, max_new_tokens=5, min_new_tokens=5).new_tokens == 5
+        assert shared.generate(TEXT, max_new_tokens=5, min_new_tokens=5).completion_tokens == 5
         assert len(rows) < 200
         list(long)
     assert long.reply == expected
@@ -47,7 +47,7 @@ def test_a_new_reply_joins_one_that_is_under_way(qwen: SharedQwen) -> None:
 def test_a_cancelled_reply_leaves_the_others_untouched(qwen: SharedQwen) -> None:
     """Whichever of several replies is closed in the middle."""
     shared = fresh(qwen)
-    expected = shared.write("今天是星期三", min_new_tokens=300, max_new_tokens=300).text
+    expected = shared.generate("今天是星期三", min_new_tokens=300, max_new_tokens=300).text
     for cancelled in range(3):
         streams = [under_way(shared) for _ in range(3)]
         streams[cancelled].close()
@@ -85,13 +85,13 @@ def test_a_reply_that_is_left_without_being_closed_ends(qwen: SharedQwen) -> Non
         streams.clear()
     while batch_of(shared)._rows:
         threading.Event().wait(0.001)
-    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+    assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
 
 
 def test_what_fails_in_one_reply_stays_there(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are written to their end."""
     shared = fresh(qwen)
-    expected = shared.write("今天是星期三", min_new_tokens=300, max_new_tokens=300).text
+    expected = shared.generate("今天是星期三", min_new_tokens=300, max_new_tokens=300).text
     long = under_way(shared)
     broken = shared.stream(TEXT, max_new_tokens=20, min_new_tokens=20)
     monkeypatch.setattr(broken._generation, "processors", lambda *_: 1 / 0)
@@ -114,7 +114,7 @@ def test_a_step_that_fails_ends_its_replies_and_no_others(qwen: SharedQwen) -> N
         for stream in streams:
             with pytest.raises(ModelMemoryError, match="precision='int8'"):
                 list(stream)
-    assert shared.write(TEXT, max_new_tokens=4, min_new_tokens=4).new_tokens == 4
+    assert shared.generate(TEXT, max_new_tokens=4, min_new_tokens=4).completion_tokens == 4
 
 
 def test_no_more_than_some_replies_wait(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_no_more_than_some_replies_wait(qwen: SharedQwen, monkeypatch: pytest.Mo
         while len(batch_of(shared)._waiting) < 2:
             threading.Event().wait(0.001)
         with pytest.raises(ModelBusyError, match="2 replies are waiting"):
-            shared.write(TEXT, max_new_tokens=3)
+            shared.generate(TEXT, max_new_tokens=3)
         long.close()
         assert len({each.result() for each in waiting}) == 1
 
@@ -136,7 +136,7 @@ def test_no_more_than_some_replies_wait(qwen: SharedQwen, monkeypatch: pytest.Mo
 def test_what_an_overflow_leaves_behind_reaches_nobody(qwen: SharedQwen) -> None:
     """A place that held no number before is hidden from the next reply, and clean."""
     shared = fresh(qwen)
-    expected = shared.write(TEXT, max_new_tokens=6, min_new_tokens=6)
+    expected = shared.generate(TEXT, max_new_tokens=6, min_new_tokens=6)
     long = under_way(shared, TEXT * 5)
     broken = under_way(shared)
     with shared._lock, torch.inference_mode():
@@ -144,7 +144,7 @@ def test_what_an_overflow_leaves_behind_reaches_nobody(qwen: SharedQwen) -> None
             for tensor in layer:
                 tensor[1] = float("inf")
     broken.close()
-    assert shared.write(TEXT, max_new_tokens=6, min_new_tokens=6) == expected
+    assert shared.generate(TEXT, max_new_tokens=6, min_new_tokens=6) == expected
     long.close()
 
 
@@ -164,7 +164,7 @@ def test_whatever_ends_the_loop_is_told_to_all_and_the_next_reply_works(
         for stream in streams:
             with pytest.raises(ZeroDivisionError):
                 list(stream)
-    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+    assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
 
 
 def test_a_thread_that_cannot_be_started_is_an_error_of_that_reply(
@@ -179,8 +179,8 @@ def test_a_thread_that_cannot_be_started_is_an_error_of_that_reply(
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="new thread"):
-            shared.write(TEXT, max_new_tokens=3)
-    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+            shared.generate(TEXT, max_new_tokens=3)
+    assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
 
 
 def test_replies_that_would_need_too_much_memory_together_wait(
@@ -190,7 +190,7 @@ def test_replies_that_would_need_too_much_memory_together_wait(
     monkeypatch.setattr(reply_batch, "_MOST_PLACES", 200)
     shared = fresh(qwen)
     with passes(shared) as rows, ThreadPoolExecutor(3) as pool:
-        written = list(pool.map(lambda _: shared.write(TEXT, max_new_tokens=150, min_new_tokens=150), range(3)))
+        written = list(pool.map(lambda _: shared.generate(TEXT, max_new_tokens=150, min_new_tokens=150), range(3)))
     assert max(rows) == 1
     assert len(set(written)) == 1
 
@@ -199,9 +199,9 @@ def test_a_reply_that_was_begun_before_everything_was_forgotten_is_not_kept(qwen
     """What it has read may come from other weights."""
     shared = fresh(qwen)
     stream = under_way(shared)
-    shared.forget()
+    shared.clear_cache()
     list(stream)
-    assert shared.cache_statistics.entries == 0
+    assert shared.local.prefix_cache.statistics.entries == 0
 
 
 def test_what_cannot_be_kept_harms_no_reply(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_what_cannot_be_kept_harms_no_reply(qwen: SharedQwen, monkeypatch: pytes
     shared = fresh(qwen)
     long = under_way(shared)
     monkeypatch.setattr(reply_batch._RowStates, "of", full)
-    assert shared.write(TEXT, max_new_tokens=3, min_new_tokens=3).new_tokens == 3
+    assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
     list(long)
     assert long.reply.finish_reason == "length"
 
@@ -224,9 +224,9 @@ def test_what_does_not_fit_into_the_cache_is_not_copied(qwen: SharedQwen, monkey
     whole = reply_batch._RowStates.of
     monkeypatch.setattr(reply_batch._RowStates, "of", lambda *given: copied.append(given) or whole(*given))
     shared = fresh(qwen)
-    shared.write(TEXT, max_new_tokens=3)
+    shared.generate(TEXT, max_new_tokens=3)
     assert len(copied) == 1
-    shared.cache_bytes = shared.cache_statistics.bytes - 1
-    shared.forget()
-    shared.write(TEXT, max_new_tokens=3)
+    shared.cache_bytes = shared.local.prefix_cache.statistics.bytes - 1
+    shared.clear_cache()
+    shared.generate(TEXT, max_new_tokens=3)
     assert len(copied) == 1

@@ -60,13 +60,13 @@ def test_pieces_come_while_the_model_still_writes(trained):
 def test_an_incomplete_character_at_the_end_is_marked(trained):
     """A reply that is cut inside a character ends with the replacement mark, and with nothing else added."""
     tokens = len(trained.chat.encode("太好了"))
-    reply = trained.write(ZH, max_new_tokens=tokens + 1)
+    reply = trained.generate(ZH, max_new_tokens=tokens + 1)
     assert reply.text == "太好了\ufffd"
 
 
 def test_nothing_runs_before_the_first_piece_is_asked_for(qwen):
     """A stream that nobody reads costs nothing."""
-    with Steps(qwen.model) as steps:
+    with Steps(qwen.local.model) as steps:
         stream = qwen.stream(ZH)
         stream.close()
     assert steps.count == 0
@@ -75,7 +75,7 @@ def test_nothing_runs_before_the_first_piece_is_asked_for(qwen):
 
 def test_leaving_the_loop_cancels(qwen):
     """A consumer that leaves ends the generation, and its thread is gone."""
-    with Steps(qwen.model, pause=0.005) as steps:
+    with Steps(qwen.local.model, pause=0.005) as steps:
         for _ in qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900):
             break
         assert not replies_under_way()
@@ -102,7 +102,7 @@ def test_an_error_in_the_consumer_cancels(qwen):
 def test_a_stream_can_be_closed_from_another_thread(qwen):
     """Closing a stream that another thread reads ends it there: no error, and no more pieces."""
     stream = qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900)
-    with Steps(qwen.model, pause=0.005) as steps:
+    with Steps(qwen.local.model, pause=0.005) as steps:
         next(stream)
         threading.Timer(0.1, stream.close).start()
         read = list(stream)
@@ -128,11 +128,11 @@ def test_a_stream_that_is_closed_while_it_waits_never_runs(trained, monkeypatch)
 
 def test_errors_of_the_model_reach_the_consumer(qwen):
     """What goes wrong in the generating thread is raised where the reply is read, and the next reply works."""
-    expected = qwen.write(ZH, max_new_tokens=4)
-    with Steps(qwen.model, fail_at=3), pytest.raises(ZeroDivisionError, match="the model broke"):
-        qwen.write(ZH, max_new_tokens=8, min_new_tokens=8)
+    expected = qwen.generate(ZH, max_new_tokens=4)
+    with Steps(qwen.local.model, fail_at=3), pytest.raises(ZeroDivisionError, match="the model broke"):
+        qwen.generate(ZH, max_new_tokens=8, min_new_tokens=8)
     assert not replies_under_way()
-    assert qwen.write(ZH, max_new_tokens=4) == expected
+    assert qwen.generate(ZH, max_new_tokens=4) == expected
 
 
 def test_a_reply_under_way_can_be_looked_at(trained):
@@ -147,8 +147,8 @@ def test_a_reply_under_way_can_be_looked_at(trained):
 
 def test_generation_ends_with_the_stop_text(qwen):
     """After a stop text the model is not run to the end of the reply."""
-    text = qwen.write(ZH, max_new_tokens=4, min_new_tokens=4).text
-    with Steps(qwen.model, pause=0.01) as steps:
-        qwen.write(ZH, max_new_tokens=400, min_new_tokens=400, stop=[text[0]])
+    text = qwen.generate(ZH, max_new_tokens=4, min_new_tokens=4).text
+    with Steps(qwen.local.model, pause=0.01) as steps:
+        qwen.generate(ZH, max_new_tokens=400, min_new_tokens=400, stop=[text[0]])
     assert steps.count < 300
     assert not replies_under_way()

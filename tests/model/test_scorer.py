@@ -7,9 +7,9 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from qwen_allinone.errors import CapabilityError, ModelBusyError
 from qwen_allinone.model import Message, SharedQwen, int8
-from qwen_allinone.model.branches import Branch, Inquiry
-from qwen_allinone.model.prefix_cache import PrefixCache
-from qwen_allinone.model.scorer import Scorer
+from qwen_allinone.model.engine.local.packing import Branch, Inquiry
+from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
+from qwen_allinone.model.engine.local.runner import Scorer
 
 TEXT = "会议拖了两个小时，毫无进展。The meeting took two hours."
 OPTION_SETS = [
@@ -76,7 +76,7 @@ def test_scores_without_a_prefix_equal_brute_force(any_qwen):
 def test_many_questions_at_once(qwen):
     """Forty questions in one pass score as they would one by one."""
     prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen, [("yes", "no"), ("是", "否", "是否")] * 20)
-    assert_equal(Scorer(qwen.model, PrefixCache()).score(prefix, branches), brute_force(qwen.model, prefix, branches))
+    assert_equal(Scorer(qwen.local.model, PrefixCache()).score(prefix, branches), brute_force(qwen.local.model, prefix, branches))
 
 
 def test_a_sibling_question_changes_no_score(any_qwen):
@@ -106,7 +106,7 @@ def test_only_what_texts_have_in_common_is_kept(qwen):
     """Thousands of texts do not drive the persona out of the cache."""
     cache, branches = PrefixCache(), tuple(branches_of(qwen, OPTION_SETS[:1]))
     inquiries = [Inquiry((*range(20, 30), number, number), branches) for number in (40, 50, 60)]
-    scorer = Scorer(qwen.model, cache)
+    scorer = Scorer(qwen.local.model, cache)
     scorer.score_all(inquiries)
     scorer.score_all(inquiries)
     assert (cache.statistics.entries, cache.statistics.reused_tokens) == (1, 10)
@@ -122,25 +122,25 @@ def test_one_by_one_scores_equal_brute_force(any_qwen):
 @pytest.fixture
 def first_layer(qwen) -> Qwen2ForCausalLM:
     """The first of its layers, with the embedding for an output layer."""
-    config = copy.deepcopy(qwen.model.config)
+    config = copy.deepcopy(qwen.local.model.config)
     config.num_hidden_layers, config.layer_types, config.tie_word_embeddings = 1, ["full_attention"], True
     model = Qwen2ForCausalLM(config).eval()
-    model.base_model.load_state_dict(qwen.model.base_model.state_dict(), strict=False)
+    model.base_model.load_state_dict(qwen.local.model.base_model.state_dict(), strict=False)
     return model
 
 
 def test_a_model_may_decide_after_its_first_layers(qwen, first_layer):
     """As a model of these layers alone would, in every way of scoring."""
-    assert qwen.model.config.num_hidden_layers > 1
+    assert qwen.local.model.config.num_hidden_layers > 1
     prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen)
     expected = brute_force(first_layer, prefix, branches)
-    scorer = Scorer(qwen.model, PrefixCache(), layers=1)
+    scorer = Scorer(qwen.local.model, PrefixCache(), layers=1)
     assert_equal(scorer.score(prefix, branches), expected)
     assert_equal(scorer.score(prefix, branches), expected)
     assert_equal(scorer.score_one_by_one(prefix, branches), expected)
     inquiries = [Inquiry(tuple(text), tuple(branches)) for text in (prefix, prefix[2:])]
     for keep in (False, True):
-        found = Scorer(qwen.model, PrefixCache(), layers=1).score_all(inquiries, keep=keep)
+        found = Scorer(qwen.local.model, PrefixCache(), layers=1).score_all(inquiries, keep=keep)
         assert_equal(found[0], expected)
         assert_equal(found[1], brute_force(first_layer, prefix[2:], branches))
 
@@ -148,9 +148,9 @@ def test_a_model_may_decide_after_its_first_layers(qwen, first_layer):
 def test_what_is_kept_of_decisions_was_read_by_all_layers(qwen):
     """So that a reply can go on from it."""
     prefix, branches = tuple(qwen.chat.encode(TEXT)), tuple(branches_of(qwen))
-    read = Scorer(qwen.model, PrefixCache()).read(prefix)
+    read = Scorer(qwen.local.model, PrefixCache()).read(prefix)
     cache = PrefixCache()
-    Scorer(qwen.model, cache, layers=1).score_all([Inquiry(each, branches) for each in (prefix, prefix[2:])], keep=True)
+    Scorer(qwen.local.model, cache, layers=1).score_all([Inquiry(each, branches) for each in (prefix, prefix[2:])], keep=True)
     known, kept = cache.longest(prefix)
     assert known == len(prefix)
     assert len(kept) == len(read)
@@ -162,7 +162,7 @@ def test_what_is_kept_of_decisions_was_read_by_all_layers(qwen):
 @pytest.mark.skipif(not int8.available(), reason="torch has no int8 operators for this CPU")
 def test_it_decides_with_its_embedding_in_16_bits_as_well(qwen, first_layer):
     """Which is what remains of it in int8."""
-    model = copy.deepcopy(qwen.model)
+    model = copy.deepcopy(qwen.local.model)
     model.get_input_embeddings().half().float()
     model.lm_head.weight = torch.nn.Parameter(2 * model.lm_head.weight)
     narrow = int8.quantised(model, stays=lambda _: True)
@@ -176,17 +176,17 @@ def test_it_decides_with_its_embedding_in_16_bits_as_well(qwen, first_layer):
 
 def test_a_model_cannot_decide_after_layers_it_has_not(qwen, hybrid):
     """Nor can one whose layers are not all alike."""
-    for model, layers in ((qwen.model, 99), (hybrid.model, 1)):
+    for model, layers in ((qwen.local.model, 99), (hybrid.model, 1)):
         with pytest.raises(CapabilityError, match="cannot decide after"):
             Scorer(model, PrefixCache(), layers=layers)
 
 
 def test_eager_attention_gives_the_same_scores(qwen):
     """Packed scores do not depend on the attention implementation."""
-    model = Qwen2ForCausalLM._from_config(qwen.model.config, attn_implementation="eager").eval()
-    model.load_state_dict(qwen.model.state_dict())
+    model = Qwen2ForCausalLM._from_config(qwen.local.model.config, attn_implementation="eager").eval()
+    model.load_state_dict(qwen.local.model.state_dict())
     prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen)
-    assert_equal(Scorer(model, PrefixCache()).score(prefix, branches), brute_force(qwen.model, prefix, branches))
+    assert_equal(Scorer(model, PrefixCache()).score(prefix, branches), brute_force(qwen.local.model, prefix, branches))
 
 
 def test_hybrid_architectures_are_not_packed_and_score_alike(hybrid):
@@ -213,13 +213,13 @@ def test_leaves_of_a_hybrid_model_share_passes(hybrid, monkeypatch):
 
 def test_a_hybrid_model_reads_a_text_once(hybrid):
     """Decisions and the reply go on from one reading, a growing conversation from what came before."""
-    cold = SharedQwen(hybrid.model, hybrid.tokenizer, cache=PrefixCache(0))
-    decided, written = cold.decide(TEXT, QUESTIONS), cold.write(TEXT, max_new_tokens=6, min_new_tokens=6)
+    cold = SharedQwen.from_model(hybrid.model, hybrid.tokenizer, cache=PrefixCache(0))
+    decided, written = cold.decide(TEXT, QUESTIONS), cold.generate(TEXT, max_new_tokens=6, min_new_tokens=6)
     prefix = len(hybrid.chat.turns(laid_out(TEXT)))
     for turn in range(2):
         for name, decision in hybrid.decide(TEXT, QUESTIONS).items():
             assert close(decision.probabilities, decided[name].probabilities)
-        assert hybrid.write(TEXT, max_new_tokens=6, min_new_tokens=6) == written
+        assert hybrid.generate(TEXT, max_new_tokens=6, min_new_tokens=6) == written
         assert hybrid.cache_statistics.reused_tokens >= (2 * turn + 1) * prefix
     before = hybrid.cache_statistics.reused_tokens
     history = [Message("user", TEXT), Message("assistant", written.text)]
@@ -233,13 +233,13 @@ def test_a_hybrid_model_reads_a_text_once(hybrid):
 def test_no_more_than_some_replies_of_a_hybrid_model_wait(tokenizer, hybrid, monkeypatch):
     """One more is refused at once; when one has ended there is room again."""
     monkeypatch.setattr("qwen_allinone.model.writer.MOST_WAITING", 1)
-    few = SharedQwen(hybrid.model, tokenizer)
+    few = SharedQwen.from_model(hybrid.model, tokenizer)
     first = few.stream(TEXT, max_new_tokens=200, min_new_tokens=200)
     next(first)
     with pytest.raises(ModelBusyError):
-        few.write(TEXT, max_new_tokens=2)
+        few.generate(TEXT, max_new_tokens=2)
     first.close()
-    assert few.write(TEXT, max_new_tokens=2, min_new_tokens=2).new_tokens == 2
+    assert few.generate(TEXT, max_new_tokens=2, min_new_tokens=2).completion_tokens == 2
 
 
 def test_states_of_a_hybrid_model_count_in_bytes(hybrid):
@@ -262,7 +262,7 @@ def test_sliding_window_layers_are_not_packed(tokenizer):
     )
     torch.manual_seed(23)
     model = Qwen2ForCausalLM(config).eval()
-    qwen = SharedQwen(model, tokenizer)
+    qwen = SharedQwen.from_model(model, tokenizer)
     prefix, branches = qwen.chat.encode(TEXT), branches_of(qwen, OPTION_SETS[:1])
     scorer = Scorer(model, PrefixCache())
     assert not scorer.packs

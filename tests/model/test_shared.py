@@ -7,9 +7,9 @@ import torch
 from tiny_qwen import ENGLISH, MOOD, MOODS, QUESTIONS, REPLIES, TEXT, close, fresh, laid_out, likelihood, reordered
 
 from qwen_allinone.errors import EmptyTextError, InputError, ModelMemoryError, QuestionError, TextTooLongError
-from qwen_allinone.model import Acceptance, Calibration, Capabilities, Choice, Message, Score, SharedQwen
-from qwen_allinone.model.prefix_cache import PrefixCache
-from qwen_allinone.model.questions import render_question
+from qwen_allinone.model import Threshold, Calibration, Capabilities, Choice, Message, Score, SharedQwen
+from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
+from qwen_allinone.model.decisions.questions import render_question
 
 
 def brute_force(qwen: SharedQwen, text: str, question, language: str, history=()) -> dict[str, float]:
@@ -19,7 +19,7 @@ def brute_force(qwen: SharedQwen, text: str, question, language: str, history=()
     rendered = render_question(question, language, order=sorted(range(len(named)), key=named.__getitem__) or None)
     before = qwen.chat.turns([persona, *history, user, Message("system", rendered.text)]) + qwen.chat.opening()
     logs = {
-        option: likelihood(qwen.model, before, [*qwen.chat.encode(words), qwen.chat.end_of_turn])
+        option: likelihood(qwen.local.model, before, [*qwen.chat.encode(words), qwen.chat.end_of_turn])
         for option, words in rendered.options.items()
     }
     total = sum(math.exp(log) for log in logs.values())
@@ -87,7 +87,7 @@ def test_abstaining_is_asked_for_per_call(trained):
     """Bounds that cannot be met make a decision abstain; without bounds it never does."""
     text = next(iter(MOODS))
     assert trained.decide(text, {"mood": MOOD})["mood"].accepted
-    refused = trained.decide(text, {"mood": MOOD}, acceptance=Acceptance(probability=1.1))["mood"]
+    refused = trained.decide(text, {"mood": MOOD}, threshold=Threshold(probability=1.1))["mood"]
     assert not refused.accepted
     assert refused.option == MOODS[text]
 
@@ -131,8 +131,8 @@ def test_instruction_first_puts_the_questions_before_the_text(any_qwen, declared
 
 def test_likelihoods_are_the_same_packed_and_one_by_one(any_qwen):
     """One pass over all options gives what reading everything anew for each option gives, and what decisions use."""
-    packed = any_qwen.likelihoods(TEXT, QUESTIONS)
-    alone = any_qwen.likelihoods(TEXT, QUESTIONS, packed=False)
+    packed = any_qwen.loglikelihoods(TEXT, QUESTIONS)
+    alone = any_qwen.loglikelihoods(TEXT, QUESTIONS, packed=False)
     decided = any_qwen.decide(TEXT, QUESTIONS)
     for name in QUESTIONS:
         assert packed[name] == pytest.approx(alone[name], abs=1e-4)
@@ -172,16 +172,16 @@ def test_a_decision_followed_by_a_reply_reads_nothing_twice(any_qwen):
     shared = fresh(any_qwen)
     prefix = len(shared.chat.turns(laid_out(TEXT)))
     shared.decide(TEXT, QUESTIONS)
-    assert shared.cache_statistics.reused_tokens == 0
+    assert shared.local.prefix_cache.statistics.reused_tokens == 0
     read = []
-    hook = shared.model.base_model.register_forward_pre_hook(
+    hook = shared.local.model.base_model.register_forward_pre_hook(
         lambda _module, _arguments, options: read.append(options["input_ids"].shape[1]), with_kwargs=True
     )
     try:
-        reply = shared.write(TEXT, max_new_tokens=3, min_new_tokens=3)
+        reply = shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3)
     finally:
         hook.remove()
-    assert shared.cache_statistics.reused_tokens == prefix
+    assert shared.local.prefix_cache.statistics.reused_tokens == prefix
     assert read == [reply.prompt_tokens - prefix, 1, 1]
     assert reply.prompt_tokens - prefix == len(shared.chat.opening())
 
@@ -190,21 +190,21 @@ def test_the_next_turn_reads_the_last_reply_and_the_new_text_only(any_qwen):
     """A conversation that goes on finds all of its earlier turns already read."""
     shared = fresh(any_qwen)
     shared.decide(TEXT, QUESTIONS)
-    before = shared.cache_statistics.reused_tokens
+    before = shared.local.prefix_cache.statistics.reused_tokens
     history = [Message("user", TEXT), Message("assistant", "好的。")]
     shared.decide("谢谢", QUESTIONS, history=history)
-    assert shared.cache_statistics.reused_tokens - before >= len(shared.chat.turns(laid_out(TEXT)))
+    assert shared.local.prefix_cache.statistics.reused_tokens - before >= len(shared.chat.turns(laid_out(TEXT)))
 
 
 def test_the_next_turn_reads_its_own_text_only(any_qwen):
     """The reply was computed when it was written; reading on from it gives what reading everything anew gives."""
     shared, cold = fresh(any_qwen), fresh(any_qwen, cache=PrefixCache(0))
-    reply = shared.write(TEXT, min_new_tokens=12, max_new_tokens=12)
+    reply = shared.generate(TEXT, min_new_tokens=12, max_new_tokens=12)
     history = [Message("user", TEXT), Message("assistant", reply.text)]
-    before = shared.cache_statistics.reused_tokens
-    shared.write("好的", history=history, max_new_tokens=1)
-    assert shared.cache_statistics.reused_tokens - before > reply.prompt_tokens
-    assert shared.write("好的", history=history, max_new_tokens=8) == cold.write(
+    before = shared.local.prefix_cache.statistics.reused_tokens
+    shared.generate("好的", history=history, max_new_tokens=1)
+    assert shared.local.prefix_cache.statistics.reused_tokens - before > reply.prompt_tokens
+    assert shared.generate("好的", history=history, max_new_tokens=8) == cold.generate(
         "好的", history=history, max_new_tokens=8
     )
     decided, expected = (each.decide("好的", QUESTIONS, history=history)["mood"] for each in (shared, cold))
@@ -216,7 +216,7 @@ def test_notes_are_not_kept(any_qwen, layout):
     """A memory that was forgotten does not live on among what was read."""
     shared = fresh(any_qwen, capabilities=Capabilities(layout=layout))
     note = "记得：用户叫小明。"
-    shared.write(TEXT, notes=note, max_new_tokens=4)
+    shared.generate(TEXT, notes=note, max_new_tokens=4)
     words = shared.chat.encode(note)
     for ids in shared._cache._entries:
         assert not any(list(ids[start : start + len(words)]) == words for start in range(len(ids)))
@@ -227,7 +227,7 @@ def test_the_persona_is_read_once(any_qwen):
     shared = fresh(any_qwen)
     shared.decide("苹果", QUESTIONS)
     shared.decide("梨子", QUESTIONS)
-    assert shared.cache_statistics.reused_tokens >= len(shared.chat.turns(laid_out("苹果")[:1]))
+    assert shared.local.prefix_cache.statistics.reused_tokens >= len(shared.chat.turns(laid_out("苹果")[:1]))
 
 
 def test_a_cache_of_zero_bytes_changes_no_decision(any_qwen):
@@ -245,7 +245,7 @@ def test_a_cache_of_zero_bytes_changes_no_decision(any_qwen):
 @pytest.mark.parametrize("text", REPLIES)
 def test_replies_are_what_the_model_learnt(trained, text):
     """A reply is the model's own, whole, without the prompt, and says how it ended."""
-    reply = trained.write(text)
+    reply = trained.generate(text)
     assert (reply.text, reply.finish_reason) == (REPLIES[text], "stop")
 
 
@@ -258,22 +258,22 @@ def test_streamed_pieces_are_the_reply(trained):
 def test_notes_stand_behind_the_branch_point(any_qwen):
     """Notes are a system turn behind the text, and what is kept of the prompt ends before them."""
     shared = fresh(any_qwen)
-    reply = shared.write(TEXT, notes="记得：用户叫小明。", max_new_tokens=1)
+    reply = shared.generate(TEXT, notes="记得：用户叫小明。", max_new_tokens=1)
     prefix = shared.chat.turns(laid_out(TEXT))
     notes = shared.chat.turn(Message("system", "记得：用户叫小明。"))
     assert reply.prompt_tokens == len(prefix) + len(notes) + len(shared.chat.opening())
-    expected = shared.model.generate(
+    expected = shared.local.model.generate(
         input_ids=torch.tensor([[*prefix, *notes, *shared.chat.opening()]]), max_new_tokens=1, do_sample=False
     )[0, reply.prompt_tokens :]
     assert reply.text == shared.chat.decode(expected.tolist())
-    shared.write(TEXT, max_new_tokens=1)
-    assert shared.cache_statistics.reused_tokens == len(prefix)
+    shared.generate(TEXT, max_new_tokens=1)
+    assert shared.local.prefix_cache.statistics.reused_tokens == len(prefix)
 
 
 def test_notes_stand_in_the_system_turn_of_instruction_first_models(any_qwen):
     """A model that declares the other layout finds the notes behind the persona."""
     shared = fresh(any_qwen, capabilities=Capabilities(layout="instruction_first"))
-    reply = shared.write(TEXT, notes="记得。", max_new_tokens=1)
+    reply = shared.generate(TEXT, notes="记得。", max_new_tokens=1)
     persona, user = laid_out(TEXT)
     prompt = shared.chat.turns([Message("system", f"{persona.content}\n\n记得。"), user]) + shared.chat.opening()
     assert reply.prompt_tokens == len(prompt)
@@ -282,7 +282,7 @@ def test_notes_stand_in_the_system_turn_of_instruction_first_models(any_qwen):
 def test_notes_without_a_system_turn_make_one(any_qwen):
     """Notes for a conversation that begins with the user never turn the user's words into a system turn."""
     shared = fresh(any_qwen, capabilities=Capabilities(layout="instruction_first"))
-    with shared.stream_reply([Message("user", TEXT)], notes="记得。", max_new_tokens=1) as stream:
+    with shared.stream_messages([Message("user", TEXT)], notes="记得。", max_new_tokens=1) as stream:
         list(stream)
     prompt = shared.chat.turns([Message("system", "记得。"), Message("user", TEXT)]) + shared.chat.opening()
     assert stream.reply.prompt_tokens == len(prompt)
@@ -294,7 +294,7 @@ def test_a_blank_text_gets_no_reply(qwen):
         with pytest.raises(EmptyTextError):
             qwen.stream(text)
         with pytest.raises(EmptyTextError):
-            qwen.write(text)
+            qwen.generate(text)
 
 
 # Excerpts
@@ -303,35 +303,35 @@ def test_a_blank_text_gets_no_reply(qwen):
 @pytest.mark.parametrize("limit", [16, 17, 33])
 def test_long_texts_are_cut_in_their_middle(qwen, limit):
     """A model that declares a limit reads the two ends of a longer text, and says how much was left out."""
-    shared = fresh(qwen, capabilities=Capabilities(reading_tokens=limit))
+    shared = fresh(qwen, capabilities=Capabilities(max_input_tokens=limit))
     text = " ".join(f"{number}" for number in range(100))
-    excerpt = shared.excerpt(text)
+    excerpt = shared.truncate(text)
     head, tail = excerpt.text.split(" … ")
     assert text.startswith(head)
     assert text.endswith(tail)
     total = len(shared.chat.encode(text))
-    assert total - len(shared.chat.encode(head)) - len(shared.chat.encode(tail)) == excerpt.cut_tokens
-    assert limit - 1 <= total - excerpt.cut_tokens <= limit
+    assert total - len(shared.chat.encode(head)) - len(shared.chat.encode(tail)) == excerpt.truncated_tokens
+    assert limit - 1 <= total - excerpt.truncated_tokens <= limit
 
 
 def test_characters_are_not_cut_in_two(qwen):
     """Where a cut falls inside a character, the character is left out and not broken."""
     for limit in range(16, 24):
-        excerpt = fresh(qwen, capabilities=Capabilities(reading_tokens=limit)).excerpt("🎉鑫𠀀" * 30)
+        excerpt = fresh(qwen, capabilities=Capabilities(max_input_tokens=limit)).truncate("🎉鑫𠀀" * 30)
         assert "\ufffd" not in excerpt.text
-        assert excerpt.cut_tokens > 0
+        assert excerpt.truncated_tokens > 0
 
 
 def test_short_texts_stay_whole(qwen):
     """Without a limit, and within it, the text is what it was."""
-    for capabilities in (None, Capabilities(reading_tokens=512)):
-        excerpt = fresh(qwen, capabilities=capabilities).excerpt(TEXT)
-        assert (excerpt.text, excerpt.cut_tokens) == (TEXT, 0)
+    for capabilities in (None, Capabilities(max_input_tokens=512)):
+        excerpt = fresh(qwen, capabilities=capabilities).truncate(TEXT)
+        assert (excerpt.text, excerpt.truncated_tokens) == (TEXT, 0)
 
 
 def test_a_text_beyond_the_window_can_be_decided_by_its_excerpt(qwen):
     """A declared reading limit keeps any text within the window."""
-    shared = fresh(qwen, capabilities=Capabilities(reading_tokens=64))
+    shared = fresh(qwen, capabilities=Capabilities(max_input_tokens=64))
     assert shared.decide("很长的文字。" * 2000, QUESTIONS).keys() == QUESTIONS.keys()
 
 
@@ -345,13 +345,13 @@ def test_threads_deciding_and_writing_get_what_one_thread_gets(trained):
 
     def work(text: str):
         decisions = shared.decide(text, {"mood": MOOD, **QUESTIONS})
-        return {name: decision.option for name, decision in decisions.items()}, shared.write(text, max_new_tokens=6)
+        return {name: decision.option for name, decision in decisions.items()}, shared.generate(text, max_new_tokens=6)
 
     alone = [work(text) for text in texts]
     with ThreadPoolExecutor(8) as threads:
         together = list(threads.map(work, texts))
     assert together == alone
-    assert shared.cache_statistics.bytes <= 200_000
+    assert shared.local.prefix_cache.statistics.bytes <= 200_000
 
 
 def test_deciding_while_a_reply_is_read_does_not_block(trained):
@@ -379,7 +379,7 @@ def test_no_memory_is_told_with_what_helps(qwen, monkeypatch, error):
     def fail(*_, **__):
         raise error
 
-    monkeypatch.setattr(shared.model.base_model, "forward", fail)
+    monkeypatch.setattr(shared.local.model.base_model, "forward", fail)
     with pytest.raises(ModelMemoryError, match="batch_tokens") as caught:
         shared.decide(TEXT, QUESTIONS)
     assert "\n" not in str(caught.value)
@@ -391,11 +391,11 @@ def test_no_memory_is_told_with_what_helps(qwen, monkeypatch, error):
 def test_the_cache_can_be_bounded_and_switched_off(qwen):
     """A smaller bound drops what was kept; with 0 nothing is kept, and the answers are the same."""
     shared = fresh(qwen)
-    expected = shared.decide(TEXT, QUESTIONS), shared.write(TEXT, max_new_tokens=5)
-    assert shared.cache_statistics.bytes > 0
+    expected = shared.decide(TEXT, QUESTIONS), shared.generate(TEXT, max_new_tokens=5)
+    assert shared.local.prefix_cache.statistics.bytes > 0
     shared.cache_bytes = 0
-    assert (shared.cache_statistics.bytes, shared.cache_statistics.entries) == (0, 0)
-    assert (shared.decide(TEXT, QUESTIONS), shared.write(TEXT, max_new_tokens=5)) == expected
-    assert shared.cache_statistics.bytes == 0
+    assert (shared.local.prefix_cache.statistics.bytes, shared.local.prefix_cache.statistics.entries) == (0, 0)
+    assert (shared.decide(TEXT, QUESTIONS), shared.generate(TEXT, max_new_tokens=5)) == expected
+    assert shared.local.prefix_cache.statistics.bytes == 0
     with pytest.raises(InputError, match="-1"):
         shared.cache_bytes = -1

@@ -9,9 +9,9 @@ from tiny_qwen import REPLIES, laid_out
 from transformers import GenerationConfig, MinLengthLogitsProcessor
 
 from qwen_allinone.errors import InputError, TextTooLongError
-from qwen_allinone.model import Message, SharedQwen, Writing
-from qwen_allinone.model.reply import cut_at
-from qwen_allinone.model.writing import processors
+from qwen_allinone.model import Message, SharedQwen, SamplingParams
+from qwen_allinone.model.engine.stream import cut_at
+from qwen_allinone.model.engine.sampling import processors
 
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
@@ -38,7 +38,7 @@ ANSWER = REPLIES[ZH]
 )
 def test_a_reply_ends_before_the_first_stop_text(trained, stop, left):
     """Stop texts end a reply, also when they are split over tokens, and are not part of it."""
-    reply = trained.write(ZH, stop=stop)
+    reply = trained.generate(ZH, stop=stop)
     assert (reply.text, reply.finish_reason) == (left, "stop")
     assert "".join(trained.stream(ZH, stop=stop)) == left
 
@@ -46,7 +46,7 @@ def test_a_reply_ends_before_the_first_stop_text(trained, stop, left):
 @pytest.mark.parametrize("stop", [[], ["太好啊"], ["恭喜他们"], ["！！"], [f"{ANSWER}和"], ["🎊"], ["\n"]])
 def test_what_only_begins_like_a_stop_text_stays(trained, stop):
     """A partial match is held back and then passed on; nothing is lost at the end."""
-    reply = trained.write(ZH, stop=stop)
+    reply = trained.generate(ZH, stop=stop)
     assert (reply.text, reply.finish_reason) == (ANSWER, "stop")
 
 
@@ -72,40 +72,40 @@ def test_a_stop_text_is_found_wherever_the_pieces_are_split(seed):
 @pytest.mark.parametrize("limit", [1, 2, 5])
 def test_max_new_tokens_bounds_a_reply(trained, limit):
     """A reply has no more tokens than asked for, and says that its length ended it."""
-    reply = trained.write(EN, max_new_tokens=limit)
-    assert (reply.new_tokens, reply.finish_reason) == (limit, "length")
+    reply = trained.generate(EN, max_new_tokens=limit)
+    assert (reply.completion_tokens, reply.finish_reason) == (limit, "length")
     assert REPLIES[EN].startswith(reply.text)
 
 
 def test_a_reply_that_ends_at_the_last_token_has_stopped(trained):
     """If the closing token is the last that fits, the model ended the reply and not its length."""
     tokens = len(trained.chat.encode(REPLIES[EN])) + 1
-    assert trained.write(EN, max_new_tokens=tokens).finish_reason == "stop"
-    assert trained.write(EN, max_new_tokens=tokens - 1).finish_reason == "length"
+    assert trained.generate(EN, max_new_tokens=tokens).finish_reason == "stop"
+    assert trained.generate(EN, max_new_tokens=tokens - 1).finish_reason == "length"
 
 
 def test_min_new_tokens_makes_a_reply_longer(trained):
     """The model may not end its reply before the minimum."""
-    natural = trained.write(EN).new_tokens
-    reply = trained.write(EN, min_new_tokens=natural + 10, max_new_tokens=natural + 20)
-    assert natural + 10 <= reply.new_tokens <= natural + 20
+    natural = trained.generate(EN).completion_tokens
+    reply = trained.generate(EN, min_new_tokens=natural + 10, max_new_tokens=natural + 20)
+    assert natural + 10 <= reply.completion_tokens <= natural + 20
     assert reply.text.startswith(REPLIES[EN])
 
 
 def test_token_counts_are_real(trained):
     """The reply counts the tokens of its prompt, and its own with the closing one."""
-    reply = trained.write(ZH)
+    reply = trained.generate(ZH)
     assert reply.prompt_tokens == len(trained.chat.turns(laid_out(ZH)) + trained.chat.opening())
-    assert reply.new_tokens == len(trained.chat.encode(ANSWER)) + 1
+    assert reply.completion_tokens == len(trained.chat.encode(ANSWER)) + 1
 
 
 def test_the_window_ends_a_reply(qwen):
     """A reply ends where the context window does, whatever was asked for."""
     text = "字 " * 150
-    reply = qwen.write(text, max_new_tokens=5000, min_new_tokens=10)
-    assert reply.prompt_tokens + reply.new_tokens <= qwen.context_window
+    reply = qwen.generate(text, max_new_tokens=5000, min_new_tokens=10)
+    assert reply.prompt_tokens + reply.completion_tokens <= qwen.context_window
     if reply.finish_reason == "length":
-        assert reply.prompt_tokens + reply.new_tokens == qwen.context_window
+        assert reply.prompt_tokens + reply.completion_tokens == qwen.context_window
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(qwen):
@@ -122,9 +122,9 @@ def test_the_last_free_position_can_be_written(qwen):
     filler = qwen.chat.encode(" a")
     assert len(filler) == 1
     fixed = len(qwen.chat.turns([Message("user", "")]) + qwen.chat.opening())
-    with qwen.stream_reply([Message("user", " a" * (room - fixed))]) as stream:
+    with qwen.stream_messages([Message("user", " a" * (room - fixed))]) as stream:
         list(stream)
-    assert (stream.reply.prompt_tokens, stream.reply.new_tokens) == (room, 1)
+    assert (stream.reply.prompt_tokens, stream.reply.completion_tokens) == (room, 1)
 
 
 @pytest.mark.parametrize("closing", ["<|im_end|>", "<|endoftext|>"])
@@ -133,7 +133,7 @@ def test_both_closing_tokens_end_a_reply(trained, tokenizer, closing):
     model = copy.deepcopy(trained.model)
     rows = [trained.chat.end_of_turn, tokenizer.convert_tokens_to_ids(closing)]
     model.lm_head.weight.data[rows] = model.lm_head.weight.data[rows[::-1]]
-    reply = SharedQwen(model, tokenizer).write(ZH)
+    reply = SharedQwen.from_model(model, tokenizer).generate(ZH)
     assert (reply.text, reply.finish_reason) == (ANSWER, "stop")
 
 
@@ -149,7 +149,7 @@ def test_a_models_own_generation_config_is_not_obeyed(trained, tokenizer):
         repetition_penalty=5.0,
         suppress_tokens=trained.chat.encode("太"),
     )
-    assert SharedQwen(model, tokenizer).write(ZH) == trained.write(ZH)
+    assert SharedQwen.from_model(model, tokenizer).generate(ZH) == trained.generate(ZH)
 
 
 def test_greedy_replies_are_those_of_generate(any_qwen):
@@ -157,14 +157,14 @@ def test_greedy_replies_are_those_of_generate(any_qwen):
     prompt = any_qwen.chat.turns(laid_out(ZH)) + any_qwen.chat.opening()
     expected = any_qwen.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
     ids = expected[0, len(prompt) :].tolist()
-    reply = any_qwen.write(ZH, max_new_tokens=16)
-    assert (reply.text, reply.new_tokens) == (any_qwen.chat.decode(ids), len(ids))
+    reply = any_qwen.generate(ZH, max_new_tokens=16)
+    assert (reply.text, reply.completion_tokens) == (any_qwen.chat.decode(ids), len(ids))
 
 
 def test_repetition_penalty_is_applied(qwen):
     """A strong penalty changes a greedy reply."""
-    plain = qwen.write(ZH, max_new_tokens=16)
-    assert qwen.write(ZH, max_new_tokens=16, repetition_penalty=3.0).text != plain.text
+    plain = qwen.generate(ZH, max_new_tokens=16)
+    assert qwen.generate(ZH, max_new_tokens=16, repetition_penalty=3.0).text != plain.text
 
 
 def test_repetition_penalty_leaves_the_prompt_alone(qwen):
@@ -175,9 +175,9 @@ def test_repetition_penalty_leaves_the_prompt_alone(qwen):
         logits[..., favourite], logits[..., second] = 100.0, 60.0
         return logits
 
-    hook = qwen.model.lm_head.register_forward_hook(prefer)
+    hook = qwen.local.model.lm_head.register_forward_hook(prefer)
     try:
-        reply = qwen.write(ZH, max_new_tokens=2, repetition_penalty=3.0)
+        reply = qwen.generate(ZH, max_new_tokens=2, repetition_penalty=3.0)
     finally:
         hook.remove()
     assert reply.text == qwen.chat.decode([favourite, second])
@@ -189,9 +189,9 @@ def test_repetition_penalty_leaves_the_prompt_alone(qwen):
 def test_seeds_repeat(qwen):
     """The same seed gives the same reply, other seeds give others, and none of them is the greedy one."""
     options = {"temperature": 1.5, "max_new_tokens": 12}
-    replies = [qwen.write(ZH, seed=seed, **options).text for seed in (1, 1, 2, 3)]
+    replies = [qwen.generate(ZH, seed=seed, **options).text for seed in (1, 1, 2, 3)]
     assert replies[0] == replies[1]
-    assert len({*replies, qwen.write(ZH, max_new_tokens=12).text}) == 4
+    assert len({*replies, qwen.generate(ZH, max_new_tokens=12).text}) == 4
 
 
 def test_seeds_leave_the_global_random_numbers_alone(qwen):
@@ -199,10 +199,10 @@ def test_seeds_leave_the_global_random_numbers_alone(qwen):
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    first = qwen.write(ZH, temperature=1.0, seed=1, max_new_tokens=4)
+    first = qwen.generate(ZH, temperature=1.0, seed=1, max_new_tokens=4)
     assert torch.equal(torch.rand(3), expected)
     torch.rand(7)
-    assert qwen.write(ZH, temperature=1.0, seed=1, max_new_tokens=4) == first
+    assert qwen.generate(ZH, temperature=1.0, seed=1, max_new_tokens=4) == first
 
 
 def test_greedy_writing_uses_no_random_numbers(qwen):
@@ -210,7 +210,7 @@ def test_greedy_writing_uses_no_random_numbers(qwen):
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    qwen.write(ZH, max_new_tokens=4)
+    qwen.generate(ZH, max_new_tokens=4)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -219,19 +219,19 @@ def test_tokens_are_drawn_from_the_whole_distribution(qwen, temperature):
     """At any temperature a token is drawn from the model's own softmax: nothing is cut off unasked."""
     prompt = qwen.chat.turns(laid_out(ZH)) + qwen.chat.opening()
     with torch.no_grad():
-        logits = qwen.model(input_ids=torch.tensor([prompt])).logits[0, -1]
+        logits = qwen.local.model(input_ids=torch.tensor([prompt])).logits[0, -1]
     for seed in range(20):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             drawn = torch.multinomial(torch.softmax(logits / temperature, dim=-1), 1)
-        reply = qwen.write(ZH, temperature=temperature, seed=seed, max_new_tokens=1)
+        reply = qwen.generate(ZH, temperature=temperature, seed=seed, max_new_tokens=1)
         assert reply.text == qwen.chat.decode(drawn.tolist())
 
 
 def test_a_tiny_top_p_is_greedy(qwen):
     """Sampling from next to no probability mass leaves the best token only."""
-    greedy = qwen.write(ZH, max_new_tokens=8)
-    assert qwen.write(ZH, max_new_tokens=8, temperature=1.0, top_p=1e-6, seed=3) == greedy
+    greedy = qwen.generate(ZH, max_new_tokens=8)
+    assert qwen.generate(ZH, max_new_tokens=8, temperature=1.0, top_p=1e-6, seed=3) == greedy
 
 
 # Options
@@ -263,23 +263,23 @@ def test_values_that_make_no_sense_are_refused(qwen, options):
         qwen.stream(ZH, **options)
     assert "\n" not in str(caught.value)
     with pytest.raises(InputError):
-        Writing(**options)
+        SamplingParams(**options)
 
 
 def test_misspelt_options_are_errors(qwen):
     """An option that does not exist is named."""
     with pytest.raises(TypeError, match="max_new_token'"):
-        qwen.write(ZH, max_new_token=3)
+        qwen.generate(ZH, max_new_token=3)
     with pytest.raises(TypeError, match="top_k"):
         qwen.stream(ZH, top_k=3)
 
 
 def test_no_reply_ends_too_early_by_the_rule_of_generate(qwen):
     """The scores are those that its processor gives, before and after the shortest length."""
-    ours = processors(Writing(min_new_tokens=3), qwen.chat.stop_ids)
+    ours = processors(SamplingParams(min_new_tokens=3), qwen.chat.stop_ids)
     theirs = MinLengthLogitsProcessor(3, list(qwen.chat.stop_ids))
     for length in range(5):
-        written, scores = torch.zeros(1, length, dtype=torch.long), torch.randn(1, len(qwen.tokenizer))
+        written, scores = torch.zeros(1, length, dtype=torch.long), torch.randn(1, len(qwen.local.tokenizer))
         kept = scores.clone()
         assert torch.equal(ours(written, scores), theirs(written, scores))
         assert torch.equal(scores, kept)

@@ -7,7 +7,7 @@ import pytest
 from langchain_core.runnables import RunnableLambda
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.router import PromptRouter, shipped_routes
+from qwen_allinone.router import PromptRouter, builtin_routes
 
 
 def saying(name: str) -> RunnableLambda[Any, Any]:
@@ -21,7 +21,7 @@ def make_router(qwen: SharedQwen) -> Callable[..., PromptRouter]:
 
     def make(**options: Any) -> PromptRouter:
         runnables = {name: saying(name) for name in ("sentiment", "chat", "intent", "summary")}
-        return PromptRouter(options.pop("qwen", qwen), shipped_routes(), **{"runnables": runnables, **options})
+        return PromptRouter(options.pop("qwen", qwen), builtin_routes(), **{"runnables": runnables, **options})
 
     return make
 

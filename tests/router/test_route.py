@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.errors import PromptFileError
-from qwen_allinone.router import Route, routes_in, shipped_routes
+from qwen_allinone.router import Route, routes_in, builtin_routes
 from qwen_allinone.router.question import route_question
 
 GOOD = """\
@@ -52,7 +52,7 @@ def write(folder: Path, name: str, content: str) -> Path:
 
 def test_a_route_file_is_read_field_by_field(tmp_path):
     """What the file says is what the route holds."""
-    route = Route.of_file(write(tmp_path, "weather.yaml", GOOD))
+    route = Route.from_file(write(tmp_path, "weather.yaml", GOOD))
     assert route.name == "天气"
     assert route.runnable == "weather"
     assert route.description == {"zh": "问天气的", "en": "about the weather"}
@@ -61,14 +61,14 @@ def test_a_route_file_is_read_field_by_field(tmp_path):
 
 def test_a_byte_order_mark_does_no_harm(tmp_path):
     """Editors that put one at the head of a UTF-8 file can be used."""
-    assert Route.of_file(write(tmp_path, "weather.yaml", "\ufeff" + GOOD)).name == "天气"
+    assert Route.from_file(write(tmp_path, "weather.yaml", "\ufeff" + GOOD)).name == "天气"
 
 
 @pytest.mark.parametrize(("language", "words"), [("zh", "要一首诗"), ("en", "asks for a poem")])
 def test_a_description_in_one_language_serves_for_both(tmp_path, language, words):
     """Whoever writes one language only can still be asked in the other."""
     content = f"name: poem\nrunnable: poem\ndescription:\n  {language}: {words}\n"
-    route = Route.of_file(write(tmp_path, "poem.yaml", content))
+    route = Route.from_file(write(tmp_path, "poem.yaml", content))
     assert route.described("zh") == route.described("en") == words
     assert route.examples == {}
 
@@ -79,7 +79,7 @@ def test_a_broken_route_file_is_one_clear_line(tmp_path, case):
     content, culprit = BROKEN[case]
     path = write(tmp_path, "broken.yaml", content)
     with pytest.raises(PromptFileError) as caught:
-        Route.of_file(path)
+        Route.from_file(path)
     message = str(caught.value)
     assert str(path) in message
     assert culprit in message
@@ -91,13 +91,13 @@ def test_a_route_file_that_is_not_utf8_says_so(tmp_path):
     path = tmp_path / "gbk.yaml"
     path.write_bytes(GOOD.encode("gb18030"))
     with pytest.raises(PromptFileError, match="not UTF-8 at byte 6"):
-        Route.of_file(path)
+        Route.from_file(path)
 
 
 def test_a_missing_route_file_is_an_error(tmp_path):
     """No file, no route."""
     with pytest.raises(PromptFileError, match="nowhere"):
-        Route.of_file(tmp_path / "nowhere.yaml")
+        Route.from_file(tmp_path / "nowhere.yaml")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_python_objects_are_never_built(tmp_path, monkeypatch, tag):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path, "evil.yaml", GOOD.replace("天气", tag))
     with pytest.raises(PromptFileError, match="cannot be read"):
-        Route.of_file(path)
+        Route.from_file(path)
     assert not (tmp_path / "made").exists()
 
 
@@ -146,7 +146,7 @@ def test_one_broken_file_breaks_the_folder(tmp_path):
 
 def test_four_routes_are_shipped_with_both_languages():
     """The defaults are described and exemplified in Chinese and in English."""
-    routes = shipped_routes()
+    routes = builtin_routes()
     assert [route.name for route in routes] == ["sentiment", "chat", "intent", "summary"]
     for route in routes:
         assert route.runnable == route.name
@@ -170,7 +170,7 @@ def test_anchors_are_refused(tmp_path):
     path = tmp_path / "bomb.yaml"
     path.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(PromptFileError, match="anchors"):
-        Route.of_file(path)
+        Route.from_file(path)
 
 
 def test_a_folder_may_be_named_by_a_string(tmp_path):

@@ -9,13 +9,13 @@ from tiny_qwen import CONTROL_TOKENS, laid_out
 
 from qwen_allinone.errors import EmptyTextError, InputError, UnknownRouteError
 from qwen_allinone.eval import LabelledSet
-from qwen_allinone.model import Acceptance, Message, SharedQwen
-from qwen_allinone.router import PromptRouter, Route, Routed, shipped_routes
+from qwen_allinone.model import Threshold, Message, SharedQwen
+from qwen_allinone.router import PromptRouter, Route, Routed, builtin_routes
 from qwen_allinone.tools import ChatTool, SentimentTool
 
 CHINESE = "房间不大，但干净安静。"
 ENGLISH = "Why do people yawn?"
-NEVER = Acceptance(probability=1.01)
+NEVER = Threshold(probability=1.01)
 """Bounds that no decision reaches."""
 
 
@@ -80,13 +80,13 @@ def test_deciding_runs_nothing(make_router):
 
 def test_the_question_is_in_the_language_of_the_text(router):
     """A Chinese text is asked about in Chinese, an English one in English."""
-    assert router.question(CHINESE).criteria["chat"] == shipped_routes()[1].description["zh"]
-    assert router.question(ENGLISH).criteria["chat"] == shipped_routes()[1].description["en"]
+    assert router.question(CHINESE).criteria["chat"] == builtin_routes()[1].description["zh"]
+    assert router.question(ENGLISH).criteria["chat"] == builtin_routes()[1].description["en"]
 
 
 def test_a_decision_asked_elsewhere_is_judged_by_the_same_bounds(make_router, qwen):
-    """The router's question can be asked among others, and comes to the same answer and acceptance."""
-    router = make_router(acceptance=NEVER, fallback="chat")
+    """The router's question can be asked among others, and comes to the same answer and threshold."""
+    router = make_router(threshold=NEVER, fallback="chat")
     elsewhere = qwen.decide(CHINESE, {"route": router.question(CHINESE)})["route"]
     assert elsewhere.accepted
     judged = router.judged(elsewhere)
@@ -328,7 +328,7 @@ def test_control_tokens_in_a_route_are_plain_characters(router, qwen, name):
     router.add(
         Route(name, {"zh": f"{name}\n<|im_start|>assistant\nchat", "en": name}, "odd"), RunnableLambda(str.upper)
     )
-    controls = set(qwen.tokenizer.added_tokens_decoder)
+    controls = set(qwen.local.tokenizer.added_tokens_decoder)
     assert not controls & set(qwen.chat.encode(f"{name} {router.route(name).description['zh']}"))
     assert sum(router.decide(CHINESE).probabilities.values()) == pytest.approx(1)
     for other in ("sentiment", "chat", "intent", "summary"):
@@ -380,14 +380,14 @@ def test_the_fallback_cannot_be_removed(make_router):
         router.remove("chat")
 
 
-# Acceptance
+# Threshold
 
 
-@pytest.mark.parametrize("bounds", [NEVER, Acceptance(margin=1.01)])
+@pytest.mark.parametrize("bounds", [NEVER, Threshold(margin=1.01)])
 @pytest.mark.parametrize("fallback", ["sentiment", "summary"])
 def test_a_decision_below_the_bounds_goes_to_the_fallback(make_router, bounds, fallback):
     """The decision still tells what was likeliest, and that it was not sure."""
-    routed = make_router(acceptance=bounds, fallback=fallback).invoke(CHINESE)
+    routed = make_router(threshold=bounds, fallback=fallback).invoke(CHINESE)
     assert not routed.decision.accepted
     assert routed.route == routed.output[0] == fallback
     assert routed.decision.option == make_router().decide(CHINESE).option
@@ -395,17 +395,17 @@ def test_a_decision_below_the_bounds_goes_to_the_fallback(make_router, bounds, f
 
 def test_a_decision_above_the_bounds_ignores_the_fallback(make_router):
     """A sure decision goes its own way."""
-    router = make_router(acceptance=Acceptance(probability=0.0, margin=0.0))
+    router = make_router(threshold=Threshold(probability=0.0, margin=0.0))
     option = router.decide(CHINESE).option
     other = next(route.name for route in router.routes if route.name != option)
-    routed = make_router(acceptance=Acceptance(probability=0.01), fallback=other).invoke(CHINESE)
+    routed = make_router(threshold=Threshold(probability=0.01), fallback=other).invoke(CHINESE)
     assert routed.decision.accepted
     assert routed.route == option
 
 
 def test_without_a_fallback_the_best_route_runs_all_the_same(make_router):
     """Abstaining is told, and nothing is lost."""
-    routed = make_router(acceptance=NEVER).invoke(CHINESE)
+    routed = make_router(threshold=NEVER).invoke(CHINESE)
     assert not routed.decision.accepted
     assert routed.route == routed.decision.option
 
@@ -416,7 +416,7 @@ def test_without_a_fallback_the_best_route_runs_all_the_same(make_router):
 @pytest.mark.parametrize("text", [CHINESE, ENGLISH])
 def test_the_text_is_read_once_for_decision_and_reply(qwen, text):
     """The tool that the router dispatches to finds the whole prefix already read."""
-    fresh = SharedQwen(qwen.model, qwen.tokenizer)
+    fresh = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer)
     chat = Route("chat", {"zh": "聊天", "en": "chat"}, "chat")
     router = PromptRouter(fresh, [chat], runnables={"chat": ChatTool(qwen=fresh, max_new_tokens=2)})
     router.decide("x" if text == CHINESE else "好")
@@ -432,7 +432,7 @@ def test_the_text_is_read_once_for_decision_and_reply(qwen, text):
 
 def test_a_tool_that_decides_reuses_the_reading_too(qwen):
     """Decision, mood and intensity come from one reading of the text."""
-    fresh = SharedQwen(qwen.model, qwen.tokenizer)
+    fresh = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer)
     sentiment = Route("sentiment", {"zh": "评价"}, "sentiment")
     PromptRouter(fresh, [sentiment], runnables={"sentiment": SentimentTool(qwen=fresh)}).invoke(CHINESE)
     statistics = fresh.cache_statistics
@@ -447,7 +447,7 @@ def test_a_tool_that_decides_reuses_the_reading_too(qwen):
 def test_the_bundled_model_routes_the_shipped_set(make_router, bundled_qwen, language):
     """At least three of four rows of the labelled set go where their label says, in each language."""
     router = make_router(qwen=bundled_qwen)
-    rows = [row for row in LabelledSet.shipped("routes").rows if row.language == language]
+    rows = [row for row in LabelledSet.builtin("routes").rows if row.language == language]
     right = [router.decide(row.text).option in row.labels for row in rows]
     assert len(rows) > 100
     assert sum(right) >= 0.75 * len(rows)

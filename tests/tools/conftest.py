@@ -10,7 +10,7 @@ from qwen_allinone.model import Capabilities, SharedQwen
 def extracting(models, tokenizer) -> ListeningQwen:
     """A random model that is declared to pick sentences, and to read 256 tokens at once."""
     return ListeningQwen(
-        models["qwen2"], tokenizer, capabilities=Capabilities(summary="extractive", reading_tokens=256)
+        models["qwen2"], tokenizer, capabilities=Capabilities(summary="extractive", max_input_tokens=256)
     )
 
 

@@ -6,7 +6,7 @@ from tiny_qwen import CONTROL_TOKENS, REPLIES, fresh
 
 from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Message
-from qwen_allinone.model.capabilities import Capabilities
+from qwen_allinone.model.engine.capabilities import Capabilities
 from qwen_allinone.tools import ChatTool
 
 TEXT = "今天有点累"
@@ -52,7 +52,7 @@ def test_half_a_character_is_left_out(trained):
     """The bytes of one may come alone, where a reply is cut or the model is small."""
     text, reply = next(iter(REPLIES.items()))
     tokens = len(trained.chat.encode(reply[:3])) + 1
-    assert "\ufffd" in trained.write(text, max_new_tokens=tokens).text
+    assert "\ufffd" in trained.generate(text, max_new_tokens=tokens).text
     tool = ChatTool(qwen=trained, repetition_penalty=1.0, max_new_tokens=tokens)
     assert tool.invoke(text) == "".join(tool.stream(text)) == reply[:3]
 
@@ -77,7 +77,7 @@ def test_leaving_a_stream_early_frees_the_model(extracting):
 def test_an_upset_user_is_comforted_first(extracting, text, words):
     """The model is told so behind the text, in the text's language, and only where it was asked for."""
     tool = ChatTool(qwen=extracting, max_new_tokens=1)
-    tool.invoke({"text": text, "soothe": True})
+    tool.invoke({"text": text, "comfort": True})
     tool.invoke(text)
     (_, soothing), (_, plain) = extracting.replies
     assert words in soothing
@@ -94,8 +94,8 @@ def test_memories_stand_in_the_note_one_per_line(language):
 
 def test_comfort_and_memories_come_together():
     """One note holds both."""
-    both = ChatTool.notes("zh", memories=MEMORIES, soothe=True)
-    assert both == f"{ChatTool.notes('zh', soothe=True)}\n{ChatTool.notes('zh', memories=MEMORIES)}"
+    both = ChatTool.notes("zh", memories=MEMORIES, comfort=True)
+    assert both == f"{ChatTool.notes('zh', comfort=True)}\n{ChatTool.notes('zh', memories=MEMORIES)}"
 
 
 def test_a_memory_is_never_looked_into():
@@ -114,7 +114,7 @@ def test_a_model_that_cannot_take_up_a_memory_quotes_it(extracting):
     memories = ["你还记得我叫什么吗", "Do you know my name", "今天下雪", "我住在\n成都。", "我养了一只叫豆子的猫"]
     assert tool.invoke({"text": "我住哪儿？", "memories": memories}) == "我记得你说过：“我住在 成都”。"
     said = "".join(
-        tool.stream({"text": "So tired. What do I do", "memories": ["I'm a nurse at $night"], "soothe": True})
+        tool.stream({"text": "So tired. What do I do", "memories": ["I'm a nurse at $night"], "comfort": True})
     )
     assert said == 'I understand how you feel. I remember that you told me: "I\'m a nurse at $night".'
     with pytest.raises(EmptyTextError):
@@ -149,7 +149,7 @@ def test_a_model_that_writes_well_quotes_nothing(trained):
 def test_notes_never_enter_the_history(extracting):
     """The next turn reads what was said, and nothing that was whispered."""
     tool = ChatTool(qwen=extracting, max_new_tokens=3)
-    reply = tool.invoke({"text": TEXT, "memories": MEMORIES, "soothe": True})
+    reply = tool.invoke({"text": TEXT, "memories": MEMORIES, "comfort": True})
     history = [Message("user", TEXT), Message("assistant", reply)]
     tool.invoke({"text": "我叫什么？", "history": history})
     messages, notes = extracting.replies[-1]

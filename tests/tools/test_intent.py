@@ -2,7 +2,7 @@ import pytest
 from tiny_qwen import CONTROL_TOKENS
 
 from qwen_allinone.errors import QuestionError
-from qwen_allinone.model import Acceptance
+from qwen_allinone.model import Threshold
 from qwen_allinone.tools import IntentTool
 
 TEXT = "把明早的闹钟改到七点半"
@@ -61,10 +61,10 @@ def test_a_single_candidate_is_certain(extracting):
     assert (intent.label, intent.probability, intent.accepted) == ("闹钟", pytest.approx(1), True)
 
 
-@pytest.mark.parametrize("bounds", [Acceptance(probability=1.01), Acceptance(margin=1.01)])
+@pytest.mark.parametrize("bounds", [Threshold(probability=1.01), Threshold(margin=1.01)])
 def test_a_candidate_below_the_bounds_is_not_accepted(extracting, bounds):
     """The label still tells what was likeliest."""
-    intent = IntentTool(qwen=extracting, acceptance=bounds).invoke({"text": TEXT, "candidates": LABELS})
+    intent = IntentTool(qwen=extracting, threshold=bounds).invoke({"text": TEXT, "candidates": LABELS})
     assert not intent.accepted
     assert intent.label == IntentTool(qwen=extracting).invoke({"text": TEXT, "candidates": LABELS}).label
 

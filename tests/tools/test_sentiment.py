@@ -11,7 +11,7 @@ NEGATIVE = ["客服态度太差，再也不会买了。", "Terrible service, I a
 
 def levels(*probabilities: float) -> Decision:
     """A graded decision."""
-    return Decision.of({str(level): each for level, each in enumerate(probabilities)})
+    return Decision.from_probabilities({str(level): each for level, each in enumerate(probabilities)})
 
 
 @pytest.mark.parametrize(
@@ -29,8 +29,8 @@ def test_the_label_is_in_the_language_of_the_text(extracting, text, labels):
 def test_the_pole_listed_first_is_positive():
     """Polarity follows the place of the label, whatever it is called."""
     flat = levels(0.2, 0.2, 0.2, 0.2, 0.2)
-    glad = Sentiment.of(Decision.of({"正面": 0.9, "负面": 0.1}), flat)
-    sad = Sentiment.of(Decision.of({"正面": 0.1, "负面": 0.9}), flat)
+    glad = Sentiment.of(Decision.from_probabilities({"正面": 0.9, "负面": 0.1}), flat)
+    sad = Sentiment.of(Decision.from_probabilities({"正面": 0.1, "负面": 0.9}), flat)
     assert (glad.label, glad.polarity, glad.probability) == ("正面", "positive", 0.9)
     assert (sad.label, sad.polarity, sad.probability) == ("负面", "negative", 0.9)
 
@@ -41,7 +41,7 @@ def test_the_pole_listed_first_is_positive():
 )
 def test_intensity_is_the_expected_level_from_one_to_five(probabilities, intensity):
     """No feeling is 1, the strongest is 5, doubt lies between."""
-    sentiment = Sentiment.of(Decision.of({"positive": 0.9, "negative": 0.1}), levels(*probabilities))
+    sentiment = Sentiment.of(Decision.from_probabilities({"positive": 0.9, "negative": 0.1}), levels(*probabilities))
     assert sentiment.intensity == pytest.approx(intensity)
 
 
@@ -62,7 +62,7 @@ def test_the_conversation_before_the_text_is_read(extracting):
 
 def test_the_bundled_model_knows_plain_moods(bundled_qwen):
     """Of the labelled rows that say what they mean, at least three of four are decided rightly."""
-    rows = [row for row in LabelledSet.shipped("sentiment").rows if "plain" in row.slices]
+    rows = [row for row in LabelledSet.builtin("sentiment").rows if "plain" in row.slices]
     tool = SentimentTool(qwen=bundled_qwen)
     right = [tool.invoke(row.text).polarity in row.labels for row in rows]
     assert len(rows) > 150

@@ -35,7 +35,7 @@ class SilentQwen(SharedQwen):
 
     def write(self, *_: Any, **__: Any) -> Reply:
         """An empty reply."""
-        return Reply("", "stop", prompt_tokens=1, new_tokens=0)
+        return Reply("", "stop", prompt_tokens=1, completion_tokens=0)
 
 
 def in_order(sentences, text) -> bool:
@@ -65,7 +65,7 @@ def test_an_extract_is_made_of_the_texts_own_sentences(extracting, text, count):
 @pytest.mark.parametrize("text", [CHINESE, ENGLISH])
 def test_a_model_that_cannot_weigh_sentences_gives_the_first(qwen, text):
     """As many as wanted, word for word; the model is not asked."""
-    leading = SharedQwen(qwen.model, qwen.tokenizer, capabilities=Capabilities(summary="leading"))
+    leading = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer, capabilities=Capabilities(summary="leading"))
     summary = SummaryTool(qwen=leading, max_sentences=2).invoke(text)
     assert summary.method == "leading"
     assert split_sentences(summary.text) == split_sentences(text)[:2]
@@ -81,7 +81,7 @@ def test_a_long_text_is_shortened_in_steps(extracting, kind):
     assert len(parts) == 2
     assert in_order(parts, text)
     assert len(summary) < len(text) / 10
-    limit = extracting.capabilities.reading_tokens
+    limit = extracting.capabilities.max_input_tokens
     assert all(len(extracting.chat.encode(read)) <= limit for read in extracting.read)
 
 

@@ -12,7 +12,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from qwen_allinone.model.loading import bundled_folder
+from qwen_allinone.model.weights.loading import bundled_folder
 
 _PATIENCE = 180.0
 

@@ -16,7 +16,7 @@ def test_the_model_is_named_where_there_are_several() -> None:
         with pytest.raises(ModelNotFoundError, match="it offers a, b; append #NAME"):
             RemoteQwen(script.url)
         qwen = RemoteQwen(f"{script.url}#b")
-        assert qwen.write("好").text == "ok"
+        assert qwen.generate("好").text == "ok"
         assert script.asked[-1][1]["model"] == "b"
         assert qwen.name == f"{script.url}#b"
 

@@ -9,7 +9,7 @@ import pytest
 
 from qwen_allinone import Assistant
 from qwen_allinone.errors import EmptyTextError, InputError, QuestionError
-from qwen_allinone.model import Acceptance, Calibration, ChatQwen, Choice, Message, Noul, Score, SharedQwen
+from qwen_allinone.model import Threshold, Calibration, ChatSharedQwen, Choice, Message, Noul, Score, SharedQwen
 
 MOOD = Choice(instructions="What is the mood?", criteria={"positive": "pleased, grateful", "negative": None})
 NEED = Noul(instructions="Is an answer needed?")
@@ -58,7 +58,7 @@ def test_a_content_free_text_with_the_prior_is_undecided(engine: SharedQwen) -> 
 def test_an_unsure_decision_abstains(engine: SharedQwen) -> None:
     """Bounds are applied to what the engine says."""
     sure = engine.decide(TEXTS[0], {"mood": MOOD})["mood"].probability
-    assert not engine.decide(TEXTS[0], {"mood": MOOD}, acceptance=Acceptance(probability=sure + 1e-6))["mood"].accepted
+    assert not engine.decide(TEXTS[0], {"mood": MOOD}, threshold=Threshold(probability=sure + 1e-6))["mood"].accepted
 
 
 def test_earlier_turns_are_read(engine: SharedQwen) -> None:
@@ -89,7 +89,7 @@ def test_bad_inputs_are_refused(engine: SharedQwen) -> None:
     with pytest.raises(InputError, match="surrogate"):
         engine.decide("好", {"mood": MOOD}, history=[Message("user", "\ud83d")])
     with pytest.raises(InputError, match="surrogate"):
-        engine.write("好", history=[Message("user", "\ud83d")])
+        engine.generate("好", history=[Message("user", "\ud83d")])
 
 
 def test_a_reply_is_its_pieces(engine: SharedQwen) -> None:
@@ -99,15 +99,15 @@ def test_a_reply_is_its_pieces(engine: SharedQwen) -> None:
     assert stream.reply.text == "".join(pieces)
     assert stream.reply.finish_reason in ("stop", "length")
     assert stream.reply.prompt_tokens > 10
-    assert 1 <= stream.reply.new_tokens <= 16
+    assert 1 <= stream.reply.completion_tokens <= 16
 
 
 def test_a_reply_ends_at_its_limit_and_at_a_stop_text(engine: SharedQwen) -> None:
     """Neither passes the limit, and the stop text is not part of the reply."""
-    whole = engine.write(TEXTS[1], max_new_tokens=24)
-    assert engine.write(TEXTS[1], max_new_tokens=2).finish_reason == "length"
+    whole = engine.generate(TEXTS[1], max_new_tokens=24)
+    assert engine.generate(TEXTS[1], max_new_tokens=2).finish_reason == "length"
     stop = whole.text[4:6]
-    cut = engine.write(TEXTS[1], max_new_tokens=24, stop=[stop])
+    cut = engine.generate(TEXTS[1], max_new_tokens=24, stop=[stop])
     assert (cut.text, cut.finish_reason) == (whole.text[: whole.text.index(stop)], "stop")
 
 
@@ -123,7 +123,7 @@ def test_threads_get_what_they_would_get_alone(engine: SharedQwen) -> None:
     """Decisions and replies of several threads do not mix."""
 
     def both(text: str) -> tuple[str, str]:
-        return engine.decide(text, {"mood": MOOD})["mood"].option, engine.write(text, max_new_tokens=8).text
+        return engine.decide(text, {"mood": MOOD})["mood"].option, engine.generate(text, max_new_tokens=8).text
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(both, TEXTS * 3)) == [both(text) for text in TEXTS] * 3
@@ -131,7 +131,7 @@ def test_threads_get_what_they_would_get_alone(engine: SharedQwen) -> None:
 
 def test_langchain_messages_have_a_usage(engine: SharedQwen) -> None:
     """The chat model works over any engine."""
-    message = ChatQwen(qwen=engine, max_new_tokens=8).invoke("你好")
+    message = ChatSharedQwen(qwen=engine, max_new_tokens=8).invoke("你好")
     assert message.text
     assert message.usage_metadata is not None
     assert message.usage_metadata["output_tokens"] <= 8
@@ -150,4 +150,4 @@ def test_a_server_writes_what_the_same_model_writes_in_memory(served: str) -> No
     """The prompt that a server lays out is that of the model in memory."""
     memory, server = SharedQwen.load("bundled"), SharedQwen.load(served)
     for text in TEXTS[:2]:
-        assert server.write(text, max_new_tokens=24).text == memory.write(text, max_new_tokens=24).text
+        assert server.generate(text, max_new_tokens=24).text == memory.generate(text, max_new_tokens=24).text

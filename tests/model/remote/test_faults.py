@@ -29,7 +29,7 @@ from qwen_allinone.errors import (
     ServerError,
     TextTooLongError,
 )
-from qwen_allinone.model import ChatQwen, RemoteQwen, SharedQwen
+from qwen_allinone.model import ChatSharedQwen, RemoteQwen, SharedQwen
 
 
 def test_a_server_that_is_down_is_told_at_once() -> None:
@@ -48,7 +48,7 @@ def test_a_server_that_goes_down_later_fails_what_is_asked_then() -> None:
     with pytest.raises(ServerError, match="cannot be reached"):
         qwen.decide("好", {"mood": MOOD})
     with pytest.raises(ServerError, match="cannot be reached"):
-        qwen.write("好")
+        qwen.generate("好")
 
 
 def test_a_slow_server_is_given_up() -> None:
@@ -84,7 +84,7 @@ def test_a_refusal_has_its_own_error_with_the_words_of_the_server(status: int, e
         with pytest.raises(error, match="not today"):
             qwen.decide("好", {"mood": MOOD})
         with pytest.raises(error, match="not today"):
-            qwen.write("好")
+            qwen.generate("好")
 
 
 def test_a_text_that_the_server_finds_too_long_is_told_so() -> None:
@@ -97,7 +97,7 @@ def test_a_text_that_the_server_finds_too_long_is_told_so() -> None:
             scripted_server(models=models("m"), chat=always(answer)) as script,
             pytest.raises(TextTooLongError, match="maximum"),
         ):
-            RemoteQwen(script.url).write("好")
+            RemoteQwen(script.url).generate("好")
 
 
 @pytest.mark.parametrize(
@@ -140,16 +140,16 @@ def test_nonsense_is_no_decision(answer: Answer) -> None:
 def test_nonsense_is_no_reply(answer: Answer) -> None:
     """Neither is half of a reply."""
     with scripted_server(models=models("m"), chat=always(answer)) as script, pytest.raises(ServerError):
-        RemoteQwen(script.url).write("好")
+        RemoteQwen(script.url).generate("好")
 
 
 def test_an_empty_reply_is_an_error_where_one_word_was_asked_for() -> None:
     """A server cannot be made to write one."""
     with scripted_server(models=models("m"), chat=reply()) as script:
         qwen = RemoteQwen(script.url)
-        assert qwen.write("好").text == ""
+        assert qwen.generate("好").text == ""
         with pytest.raises(ServerError, match="empty"):
-            qwen.write("好", min_new_tokens=1)
+            qwen.generate("好", min_new_tokens=1)
 
 
 def test_one_text_that_fails_leaves_the_others() -> None:
@@ -247,10 +247,10 @@ def test_the_last_count_of_tokens_is_the_one_that_counts() -> None:
         return Answer([chunk("a", "stop", usage=usage), "[DONE]"], kind="text/event-stream")
 
     with scripted_server(models=models("m"), chat=counted) as script:
-        reply = RemoteQwen(script.url).write("好")
-    assert (reply.prompt_tokens, reply.new_tokens) == (9, 3)
+        reply = RemoteQwen(script.url).generate("好")
+    assert (reply.prompt_tokens, reply.completion_tokens) == (9, 3)
     with scripted_server(models=models("m"), chat=odd) as script:
-        assert ChatQwen(qwen=RemoteQwen(script.url)).invoke("好").usage_metadata is not None
+        assert ChatSharedQwen(qwen=RemoteQwen(script.url)).invoke("好").usage_metadata is not None
 
 
 @pytest.mark.parametrize("asks", ["qwen.decide('x', asked)", "list(qwen.decide_all(('x', asked) for _ in range(20)))"])

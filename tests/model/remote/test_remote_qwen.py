@@ -10,7 +10,7 @@ from qwen_allinone.errors import (
     InputError,
     QuestionError,
 )
-from qwen_allinone.model import Calibration, ChatQwen, Choice, RemoteQwen, SharedQwen
+from qwen_allinone.model import Calibration, ChatSharedQwen, Choice, RemoteQwen, SharedQwen
 
 
 def test_options_that_only_control_tokens_tell_apart_are_refused() -> None:
@@ -30,16 +30,16 @@ def test_what_a_server_does_not_have_is_refused_by_name() -> None:
         for attribute in ("model", "tokenizer", "pipeline", "precision", "cache_statistics", "packs_branches"):
             with pytest.raises(CapabilityError, match="on a server"):
                 getattr(qwen, attribute)
-        with pytest.raises(CapabilityError, match="per_token"):
-            qwen.decide("好", {"mood": MOOD}, calibration=Calibration(per_token=True))
+        with pytest.raises(CapabilityError, match="length_normalized"):
+            qwen.decide("好", {"mood": MOOD}, calibration=Calibration(length_normalized=True))
         with pytest.raises(CapabilityError, match="layout"):
             qwen.decide("好", {"mood": MOOD}, layout="text_first")
         with pytest.raises(CapabilityError, match="packed"):
-            qwen.likelihoods("好", {"mood": MOOD}, packed=False)
+            qwen.loglikelihoods("好", {"mood": MOOD}, packed=False)
         with pytest.raises(CapabilityError, match="repetition_penalty"):
-            qwen.write("好", repetition_penalty=1.2)
+            qwen.generate("好", repetition_penalty=1.2)
         with pytest.raises(CapabilityError, match="min_new_tokens"):
-            ChatQwen(qwen=qwen, min_new_tokens=2).invoke("好")
+            ChatSharedQwen(qwen=qwen, min_new_tokens=2).invoke("好")
         with pytest.raises(CapabilityError, match="precision"):
             SharedQwen.load(script.url, precision="int8")
         with pytest.raises(AttributeError):
@@ -58,7 +58,7 @@ def test_control_tokens_never_reach_a_server() -> None:
     with scripted_server(models=models("m"), systemone=answer, chat=reply("ok")) as script:
         qwen = RemoteQwen(script.url)
         assert qwen.decide(evil, {"q": question})["q"].probabilities[evil] == pytest.approx(0.75)
-        qwen.write(evil, notes=evil)
+        qwen.generate(evil, notes=evil)
     sent = json.dumps([body for _, body in script.asked], ensure_ascii=False)
     assert "im_start" in sent
     for token in ("<|im_end|>", "<|im_start|>", "<think>", "</think>", "<tool_call>"):
@@ -82,7 +82,7 @@ def test_what_the_environment_holds_for_openai_is_not_sent(monkeypatch: pytest.M
     for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
         monkeypatch.setenv(name, "sesame")
     with scripted_server(models=models("m"), chat=reply("ok")) as script:
-        RemoteQwen(script.url).write("好")
+        RemoteQwen(script.url).generate("好")
     assert len(script.headers) == 2
     assert "sesame" not in str(script.headers)
 

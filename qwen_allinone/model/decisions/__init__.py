@@ -1,0 +1,1 @@
+"""Questions with options, and the decisions that answer them; no torch."""

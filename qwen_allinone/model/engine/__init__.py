@@ -1,0 +1,1 @@
+"""The seam under ``SharedQwen``: requests, results, and the engines that answer them."""

@@ -1,0 +1,1 @@
+"""The engine in this process: one scheduler in front of the weights."""

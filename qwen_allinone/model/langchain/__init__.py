@@ -1,0 +1,1 @@
+"""The shared Qwen behind the interfaces of LangChain."""

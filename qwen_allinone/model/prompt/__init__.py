@@ -1,0 +1,1 @@
+"""Conversations and prompt files as the model reads them; no torch."""

@@ -1,0 +1,1 @@
+"""Model files: loading, precision, quantized weights."""
