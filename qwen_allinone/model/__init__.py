@@ -4,8 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qwen_allinone.model.decisions.calibration import Calibration
-    from qwen_allinone.model.decisions.decision import Decision, Threshold
+    from qwen_allinone.model.decisions.decision import Calibration, Decision, Threshold
     from qwen_allinone.model.decisions.questions import Choice, Noul, NoulCriteria, Question, Score
     from qwen_allinone.model.engine.base import Features
     from qwen_allinone.model.engine.capabilities import Capabilities
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from qwen_allinone.model.qwen import SharedQwen
 
 _HOMES = {
-    "Calibration": "decisions.calibration",
+    "Calibration": "decisions.decision",
     "Capabilities": "engine.capabilities",
     "ChatSharedQwen": "langchain.chat_model",
     "Choice": "decisions.questions",

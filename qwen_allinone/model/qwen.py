@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal, Unpack, overload
 
 from qwen_allinone import settings
 from qwen_allinone.errors import CapabilityError, MissingExtraError, NotLocalError, QwenAllInOneError
-from qwen_allinone.model.decisions.calibration import Calibration
 from qwen_allinone.model.decisions.decider import Decider, ScoringConfig, ScoringOptions
-from qwen_allinone.model.decisions.decision import Decision
+from qwen_allinone.model.decisions.decision import Calibration, Decision
 from qwen_allinone.model.decisions.questions import Question
 from qwen_allinone.model.decisions.self_test import self_test
-from qwen_allinone.model.engine.base import Engine, Features, GenerateRequest, ReadRequest, wait_for
+from qwen_allinone.model.engine.base import Engine, Features, GenerateRequest, ReadRequest
 from qwen_allinone.model.engine.capabilities import Capabilities, Layout
 from qwen_allinone.model.engine.local.engine import LocalEngine
 from qwen_allinone.model.engine.openai.address import Address, is_url
@@ -198,9 +197,9 @@ class SharedQwen:
             EmptyTextError: the text is blank.
             CapabilityError: the engine gives no hidden states, or the model has fewer layers.
         """
-        messages = self._prompts.conversation(text, as_messages(history), language_of(text))
+        messages = self._prompts.conversation(text, history, language_of(text))
         (pending,) = self.engine.read([ReadRequest(messages, layer)])
-        return wait_for(pending)
+        return pending.result()
 
     def decide(
         self,
@@ -223,7 +222,7 @@ class SharedQwen:
             QuestionError: there are no questions, or one makes no sense.
             TextTooLongError: text and questions exceed the context window.
         """
-        return self._decider.decide(text, questions, ScoringConfig(**scoring), history=as_messages(history))
+        return self._decider.decide(text, questions, ScoringConfig(**scoring), history=history)
 
     @overload
     def decide_all(
@@ -290,8 +289,8 @@ class SharedQwen:
             TextTooLongError: text and questions exceed the context window.
         """
         config = ScoringConfig(layout, Calibration())
-        request = self._decider.request(text, questions, config, history=as_messages(history))
-        scores = wait_for(self.engine.score([request])[0]) if packed else self.local.score_one_by_one(request)
+        request = self._decider.request(text, questions, config, history=history)
+        scores = self.engine.score([request])[0].result() if packed else self.local.score_one_by_one(request)
         return {name: scores[name, 0] for name in questions}
 
     def generate(
@@ -328,7 +327,7 @@ class SharedQwen:
         **options: Unpack[SamplingOptions],
     ) -> ReplyStream:
         """Reply piece by piece, going on from the text already read; leaving the loop cancels the reply."""
-        messages = self._prompts.conversation(text, as_messages(history), language_of(text))
+        messages = self._prompts.conversation(text, history, language_of(text))
         return self.stream_messages(messages, context=context, **options)
 
     def stream_messages(

@@ -8,14 +8,13 @@ from threading import Lock
 from typing import Any, TypedDict, cast
 
 from qwen_allinone.errors import QuestionError, QwenAllInOneError
-from qwen_allinone.model.decisions.calibration import Calibration
-from qwen_allinone.model.decisions.decision import Decision, Threshold
+from qwen_allinone.model.decisions.decision import Calibration, Decision, Threshold
 from qwen_allinone.model.decisions.questions import Question, render_question
-from qwen_allinone.model.engine.base import Engine, RenderedQuestion, ScoreRequest, Scores, wait_for
+from qwen_allinone.model.engine.base import Engine, RenderedQuestion, ScoreRequest, Scores
 from qwen_allinone.model.engine.capabilities import Layout
 from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.model.prompt.layout import PromptLayout
-from qwen_allinone.model.prompt.messages import Message
+from qwen_allinone.model.prompt.messages import MessageLike
 
 CONTENT_FREE = "N/A"
 MAX_KEPT = 512
@@ -66,12 +65,17 @@ class Decider:
             self._priors.clear()
 
     def decide(
-        self, text: str, questions: Mapping[str, Question], config: ScoringConfig, *, history: Sequence[Message] = ()
+        self,
+        text: str,
+        questions: Mapping[str, Question],
+        config: ScoringConfig,
+        *,
+        history: Sequence[MessageLike] = (),
     ) -> dict[str, Decision]:
         """Decide all questions about a text from one reading of it."""
         request = self.request(text, questions, config, history=history)
         (pending,) = self._engine.score([request])
-        return self._decisions(questions, request, wait_for(pending), config)
+        return self._decisions(questions, request, pending.result(), config)
 
     def decide_all(
         self, texts: Iterable[tuple[str, Mapping[str, Question]]], config: ScoringConfig
@@ -87,7 +91,7 @@ class Decider:
         questions: Mapping[str, Question],
         config: ScoringConfig,
         *,
-        history: Sequence[Message] = (),
+        history: Sequence[MessageLike] = (),
         cache_prefix: bool = True,
     ) -> ScoreRequest:
         """Lay the questions out, each under its name and the number of the rotation of its options.
@@ -170,7 +174,7 @@ class Decider:
                 length_normalized=request.length_normalized,
             )
             (pending,) = self._engine.score([prior])
-            found = wait_for(pending)
+            found = pending.result()
             known |= found
             with self._lock:
                 _keep(self._priors, found)

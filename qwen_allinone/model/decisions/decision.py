@@ -1,7 +1,79 @@
-"""The answer to a question."""
+"""From the log-likelihoods of options to a decision: corrections, probabilities, threshold."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp, isfinite
+from typing import Literal, get_args
+
+from qwen_allinone.errors import QuestionError, RunError
+from qwen_allinone.model.decisions.questions import Question
+from qwen_allinone.model.engine.capabilities import Capabilities
+
+Order = Literal["sorted", "given"]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Training-free corrections of a small model's bias towards labels and positions."""
+
+    prior: bool = False
+    """Divide by each option's probability for a content-free text (Zhao et al., 2021, arXiv:2102.09690)."""
+    length_normalized: bool = False
+    """Take the mean log-likelihood of an option's tokens, not their sum, which favours short options."""
+    permutations: int = 1
+    """Average over this many rotations of the option list, in the same pass."""
+    order: Order = "sorted"
+    """Order in which the options of a choice are listed to the model: sorted, so that no decision depends on the order
+    in which the caller gave them, or as given."""
+    temperature: float = 1.0
+    """Divides the log-likelihoods; above 1 the probabilities are flatter."""
+
+    def __post_init__(self) -> None:
+        if self.permutations < 1 or not self.temperature > 0:
+            raise QuestionError("permutations must be at least 1 and the temperature positive")
+        if self.order not in get_args(Order):
+            raise QuestionError(f"options cannot be listed in the order {self.order!r}; allowed: sorted, given")
+
+    @classmethod
+    def from_capabilities(cls, capabilities: Capabilities) -> "Calibration":
+        """Return the corrections that a model declares."""
+        return cls(prior=capabilities.prior, length_normalized=capabilities.length_normalized)
+
+    def orders(self, question: Question) -> list[Sequence[int] | None]:
+        """Return the orders in which options are listed to the model, at least one; only those of a choice move."""
+        if question.type != "choice":
+            return [None]
+        labels = list(question.criteria)
+        first = list(range(len(labels)))
+        if self.order == "sorted":
+            first.sort(key=labels.__getitem__)
+        starts = range(max(1, min(self.permutations, len(labels))))
+        return [first[start:] + first[:start] for start in starts]
+
+    def probabilities(self, question: Question, rotations: Sequence[Mapping[str, float]]) -> dict[str, float]:
+        """Average over the rotations of a question, options in the question's own order.
+
+        Args:
+            question: was asked.
+            rotations: for each of them, option to log-likelihood.
+
+        Raises:
+            RunError: a log-likelihood is no number.
+        """
+        softened = [self._softmax(logs) for logs in rotations]
+        options = question.criteria if question.type == "choice" else rotations[0]
+        return {option: sum(each[option] for each in softened) / len(softened) for option in options}
+
+    def _softmax(self, logs: Mapping[str, float]) -> dict[str, float]:
+        scaled = {option: value / self.temperature for option, value in logs.items()}
+        if not all(map(isfinite, scaled.values())):
+            raise RunError(
+                "the model gave likelihoods that are no numbers; its weights are broken or overflow in this dtype"
+            )
+        highest = max(scaled.values())
+        weights = {option: exp(value - highest) for option, value in scaled.items()}
+        total = sum(weights.values())
+        return {option: weight / total for option, weight in weights.items()}
 
 
 @dataclass(frozen=True)

@@ -134,12 +134,3 @@ class Engine(Protocol):
 
     def clear_cache(self) -> None:
         """Drop everything that was read and kept."""
-
-
-def wait_for(pending: Pending[Result_co]) -> Result_co:
-    """Return the result; whoever is interrupted while waiting drops it."""
-    try:
-        return pending.result()
-    except BaseException:
-        pending.cancel()
-        raise

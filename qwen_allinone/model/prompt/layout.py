@@ -7,7 +7,7 @@ from functools import cache
 from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model.prompt.chatml import ChatML
 from qwen_allinone.model.prompt.language import Language
-from qwen_allinone.model.prompt.messages import Message
+from qwen_allinone.model.prompt.messages import Message, MessageLike, as_messages
 from qwen_allinone.model.prompt.prompt_file import PromptFile
 
 _PERSONA = PromptFile.load("qwen_allinone.model", "persona")
@@ -46,7 +46,7 @@ class PromptLayout:
         head, tail = self._chat.decode(ids[:half]), self._chat.decode(ids[-half:])
         return TruncatedText(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * half)
 
-    def conversation(self, text: str, history: Sequence[Message], language: Language) -> list[Message]:
+    def conversation(self, text: str, history: Sequence[MessageLike], language: Language) -> list[Message]:
         """Return persona, earlier turns and the text, which is truncated if need be.
 
         Raises:
@@ -54,7 +54,8 @@ class PromptLayout:
         """
         if not text.strip():
             raise EmptyTextError("the text is empty; give at least one character that is not white space")
-        return [persona(language), *history, Message("user", self.truncate(text).text)]
+        turns = as_messages(history) if history else ()
+        return [persona(language), *turns, Message("user", self.truncate(text).text)]
 
 
 @cache

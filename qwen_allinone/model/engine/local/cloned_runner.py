@@ -9,10 +9,9 @@ from transformers import DynamicCache
 
 from qwen_allinone.errors import CapabilityError
 from qwen_allinone.model.engine.base import Features
-from qwen_allinone.model.engine.local.memory_errors import memory_errors_explained
-from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores
+from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores, Span
 from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
-from qwen_allinone.model.engine.local.runner import ModelRunner, Span, features_of
+from qwen_allinone.model.engine.local.runner import ModelRunner, features_of, memory_errors_explained
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,7 +47,7 @@ class ClonedRunner(ModelRunner):
         return scores
 
     def read(
-        self, prompts: Sequence[Sequence[int]], spans: Sequence[Span], *, layer: int, keep: bool = True
+        self, prompts: Sequence[tuple[int, ...]], spans: Sequence[Span], *, layer: int, keep: bool = True
     ) -> list[Features]:
         """Read one prompt after the other and return hidden states of the text within each."""
         self._require_layers(layer, "hidden states were asked for")

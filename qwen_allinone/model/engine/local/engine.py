@@ -16,16 +16,14 @@ from qwen_allinone.model.engine.base import (
     RenderedQuestion,
     ScoreRequest,
     Scores,
-    wait_for,
 )
 from qwen_allinone.model.engine.capabilities import Capabilities, Layout
 from qwen_allinone.model.engine.local.cloned_runner import ClonedRunner
-from qwen_allinone.model.engine.local.packing import Branch, BranchedPrompt, BranchScores
+from qwen_allinone.model.engine.local.packing import Branch, BranchedPrompt
 from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
 from qwen_allinone.model.engine.local.reply import LocalGeneration
 from qwen_allinone.model.engine.local.runner import ModelRunner
-from qwen_allinone.model.engine.local.scheduler import Scheduler
-from qwen_allinone.model.engine.local.work import Job, ReadJob, ScoreJob
+from qwen_allinone.model.engine.local.scheduler import Job, Scheduler
 from qwen_allinone.model.engine.stream import ReplyStream
 from qwen_allinone.model.prompt.chatml import ChatML
 from qwen_allinone.model.prompt.layout import with_system
@@ -95,7 +93,7 @@ class LocalEngine:
         cost nothing extra.
         """
         pending: list[Future[Features]] = []
-        jobs: list[Job[Features]] = []
+        jobs: list[Job] = []
         for request in requests:
             try:
                 job = self._read_job(request)
@@ -110,15 +108,15 @@ class LocalEngine:
     def score(self, requests: Sequence[ScoreRequest]) -> Sequence[Pending[Scores]]:
         """Score the options of each request; many share a pass."""
         pending: list[Pending[Scores]] = []
-        jobs: list[Job[BranchScores]] = []
+        jobs: list[Job] = []
         for request in requests:
             try:
                 prompts = self._prompts(request)
             except QwenAllInOneError as error:
                 pending.append(_failed(error))
                 continue
-            group = None if request.cache_prefix else request.messages[0].content
-            own = [ScoreJob(prompt, cache_prefix=request.cache_prefix, group=group) for prompt in prompts]
+            beginning = _beginning(request)
+            own = [Job(prompt, cache_prefix=request.cache_prefix, beginning=beginning) for prompt in prompts]
             jobs += own
             pending.append(_PendingScores(request, tuple(own)))
         self.scheduler.submit(_in_order(jobs))
@@ -126,7 +124,7 @@ class LocalEngine:
 
     def score_one_by_one(self, request: ScoreRequest) -> Scores:
         """Score by a whole forward pass per option: slow, and what ``score`` must equal."""
-        jobs = tuple(ScoreJob(prompt) for prompt in self._prompts(request))
+        jobs = tuple(Job(prompt) for prompt in self._prompts(request))
         for job in jobs:
             job.future.set_result(self.run_alone(partial(self.runner.score_one_by_one, job.prompt)))
         return _PendingScores(request, jobs).result()
@@ -160,7 +158,7 @@ class LocalEngine:
 
     def run_alone(self, call: Callable[[], T]) -> T:
         """Run something that uses the model by itself, between two steps of the scheduler."""
-        return wait_for(self.scheduler.call(call))
+        return self.scheduler.call(call).result()
 
     def clear_cache(self) -> None:
         """Drop everything that was read and kept: needed only when the weights were changed in place."""
@@ -168,19 +166,18 @@ class LocalEngine:
         self.chat.clear_cache()
         self._branches.clear()
 
-    def _read_job(self, request: ReadRequest) -> ReadJob:
+    def _read_job(self, request: ReadRequest) -> Job:
         before = self.chat.turns(request.messages[:-1])
         turn = self.chat.turns(request.messages[-1:])
         header = len(self.chat.encode(f"{request.messages[-1].role}\n"))
         start, end = len(before) + 1 + header, len(before) + turn.index(self.chat.end_of_turn, 1)
         self._require_room(len(before) + len(turn))
-        group = (request.layer, None if request.cache_prefix else request.messages[0].content)
-        return ReadJob(
-            tuple(before + turn),
-            (min(start, end - 1), end),  # a text that merges with its header still has its last token
+        return Job(
+            BranchedPrompt(tuple(before + turn)),
             request.layer,
+            (min(start, end - 1), end),  # a text that merges with its header still has its last token
             cache_prefix=request.cache_prefix,
-            group=group,
+            beginning=_beginning(request),
         )
 
     def _prompts(self, request: ScoreRequest) -> list[BranchedPrompt]:
@@ -222,7 +219,7 @@ class _PendingScores:
     """Scores of one request, from the one or several prompts that it became."""
 
     request: ScoreRequest
-    jobs: tuple[ScoreJob, ...]
+    jobs: tuple[Job, ...]
 
     def result(self) -> Scores:
         branches: list[Branch] = []
@@ -248,9 +245,14 @@ def _has_full_attention(model: "PreTrainedModel") -> bool:
     return set(layer_types) <= {"full_attention"}
 
 
-def _in_order(jobs: "list[Job[T]]") -> "list[Job[T]]":
+def _beginning(request: ReadRequest | ScoreRequest) -> str:
+    """Return the persona of one of very many conversations, with which it shares a pass; otherwise nothing."""
+    return "" if request.cache_prefix else request.messages[0].content
+
+
+def _in_order(jobs: list[Job]) -> list[Job]:
     """Sort those of very many texts, so that neighbours begin alike and are of like length; leave the others."""
-    return sorted(jobs, key=lambda job: (str(job.group), job.size) if not job.cache_prefix else ("", 0))
+    return sorted(jobs, key=lambda job: ("", 0) if job.cache_prefix else (job.beginning, job.prompt.size))
 
 
 def _failed(error: QwenAllInOneError) -> "Future[T]":

@@ -18,6 +18,8 @@ _PREFIX = -1
 _SUFFIX = -1
 """Candidate of the tokens that all candidates of a branch see."""
 
+Span = tuple[int, int]
+"""First token of a text within a prompt, and the one behind its last."""
 BranchScores = tuple[tuple[float, ...], ...]
 """Per branch, per candidate: the log-likelihood of all the candidate's tokens."""
 
@@ -48,7 +50,7 @@ class BranchedPrompt:
 
     prefix: tuple[int, ...]
     """Everything up to the branch point."""
-    branches: tuple[Branch, ...]
+    branches: tuple[Branch, ...] = ()
 
     @property
     def longest(self) -> int:

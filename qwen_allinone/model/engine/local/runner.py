@@ -11,8 +11,7 @@ from torch.nn.functional import linear
 from qwen_allinone.errors import CapabilityError, ModelMemoryError
 from qwen_allinone.model.engine.base import Features
 from qwen_allinone.model.engine.local.kv_rows import KVRows
-from qwen_allinone.model.engine.local.memory_errors import memory_errors_explained
-from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores, PackedBatch, pack
+from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores, PackedBatch, Span, pack
 from qwen_allinone.model.engine.local.prefix_cache import (
     KeyValues,
     PrefixCache,
@@ -24,8 +23,8 @@ from qwen_allinone.model.engine.local.prefix_cache import (
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Span = tuple[int, int]
-"""First token of a text within a prompt, and the one behind its last."""
+_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+"""Parts of torch's messages."""
 
 
 class ModelRunner:
@@ -80,13 +79,13 @@ class ModelRunner:
         return tuple(scores)
 
     def read(
-        self, prompts: Sequence[Sequence[int]], spans: Sequence[Span], *, layer: int, keep: bool = True
+        self, prompts: Sequence[tuple[int, ...]], spans: Sequence[Span], *, layer: int, keep: bool = True
     ) -> list[Features]:
         """Read prompts in one pass and return hidden states of the text within each.
 
         Args:
             prompts: token ids, from the beginning of the conversation.
-            spans: place of the text in each prompt, which ends with it or soon after.
+            spans: place of the text in each prompt.
             layer: number of layers after which the states are taken, from 1.
             keep: store KV cache and features of every prompt; otherwise the pass stops after ``layer``.
 
@@ -97,8 +96,8 @@ class ModelRunner:
         found = [self._cache.features(ids, layer) for ids in prompts]
         missing = [index for index, each in enumerate(found) if each is None]
         if missing:
-            rows = [tuple(prompts[index]) for index in missing]
-            read = self._read_rows(rows, [spans[index] for index in missing], layer, keep=keep)
+            rows, places = [prompts[index] for index in missing], [spans[index] for index in missing]
+            read = self._read_rows(rows, places, layer, keep=keep)
             for index, features in zip(missing, read, strict=True):
                 found[index] = features
         return cast(list[Features], found)
@@ -289,6 +288,28 @@ class ModelRunner:
 
     def _tensor(self, ids: Sequence[int]) -> torch.Tensor:
         return torch.tensor([list(ids)], device=self._model.device)
+
+
+@contextmanager
+def memory_errors_explained(tokens: int) -> Iterator[None]:
+    """Surround a forward pass.
+
+    Args:
+        tokens: read by the pass.
+
+    Raises:
+        ModelMemoryError: in place of the errors that torch raises when there is no memory.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if not known and not any(sign in str(error) for sign in _NO_MEMORY):
+            raise
+        raise ModelMemoryError(
+            f"out of memory at a pass of {tokens} tokens; shorten the text or the history, lower max_batch_tokens or "
+            "the prefix cache's max_bytes of the local engine, or load the model with precision='int8'"
+        ) from error
 
 
 def features_of(hidden: torch.Tensor) -> Features:

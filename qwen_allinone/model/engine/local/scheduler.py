@@ -10,7 +10,7 @@ import atexit
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Condition, Thread, current_thread
 from typing import Any, TypeVar
 from weakref import WeakSet
@@ -18,9 +18,9 @@ from weakref import WeakSet
 import torch
 
 from qwen_allinone.errors import ModelBusyError
+from qwen_allinone.model.engine.local.packing import BranchedPrompt, Span
 from qwen_allinone.model.engine.local.reply import LocalGeneration
 from qwen_allinone.model.engine.local.runner import ModelRunner
-from qwen_allinone.model.engine.local.work import Call, Job
 
 T = TypeVar("T")
 
@@ -36,9 +36,33 @@ _PATIENCE = 5.0
 """Seconds for which the end of the process waits for the step that is being computed."""
 
 
+@dataclass(eq=False)
+class Job:
+    """A prompt that may share a pass with others: its branches are scored, or hidden states of its text are taken."""
+
+    prompt: BranchedPrompt
+    layer: int | None = None
+    """Number of layers after which hidden states are taken; None: the branches are scored."""
+    span: Span = (0, 0)
+    """Place of the text whose hidden states are taken."""
+    cache_prefix: bool = True
+    """Keep the KV cache of the prompt; False: one of very many, which nobody comes back to."""
+    beginning: str = ""
+    """Compared between those of very many: only prompts that begin alike share a pass."""
+    future: "Future[Any]" = field(default_factory=Future)
+
+
+@dataclass(eq=False)
+class Call:
+    """A call that needs the model for itself."""
+
+    call: Callable[[], Any]
+    future: "Future[Any]" = field(default_factory=Future)
+
+
 @dataclass(frozen=True)
 class _JobBatch:
-    jobs: Sequence[Job[Any]]
+    jobs: Sequence[Job]
 
 
 @dataclass(frozen=True)
@@ -51,7 +75,7 @@ class _Decode:
     replies: Sequence[LocalGeneration]
 
 
-_Batch = Call[Any] | _JobBatch | _Prefill | _Decode
+_Batch = Call | _JobBatch | _Prefill | _Decode
 
 
 class Scheduler:
@@ -67,9 +91,9 @@ class Scheduler:
         self.max_batch_tokens = max_batch_tokens
         self._runner = runner
         self._threaded = threaded
-        self._calls: deque[Call[Any]] = deque()
-        self._jobs: deque[Job[Any]] = deque()
-        self._bulk_jobs: deque[Job[Any]] = deque()
+        self._calls: deque[Call] = deque()
+        self._jobs: deque[Job] = deque()
+        self._bulk_jobs: deque[Job] = deque()
         self._waiting: deque[LocalGeneration] = deque()
         self._replies: list[LocalGeneration] = []
         """Those under way, in the order of the runner's rows."""
@@ -82,7 +106,7 @@ class Scheduler:
 
     # For the threads that ask
 
-    def submit(self, jobs: Sequence[Job[Any]]) -> None:
+    def submit(self, jobs: Sequence[Job]) -> None:
         """Queue jobs; their futures hold the results."""
         with self._condition:
             self._wake()
@@ -145,7 +169,7 @@ class Scheduler:
     def _run(self, batch: _Batch) -> Any:
         match batch:
             case _JobBatch(jobs):
-                return type(jobs[0]).run(self._runner, jobs)
+                return self._run_jobs(jobs)
             case _Prefill(reply):
                 return [self._runner.prefill(reply.prompt, reply.branch_point)]
             case _Decode(replies):
@@ -207,13 +231,13 @@ class Scheduler:
     def _next_decode(self) -> _Batch | None:
         return _Decode(tuple(self._replies)) if self._replies else None
 
-    def _take(self, queue: deque[Job[Any]]) -> _Batch | None:
+    def _take(self, queue: deque[Job]) -> _Batch | None:
         """Take the jobs that have waited longest, as many as share a pass."""
-        batch: list[Job[Any]] = []
+        batch: list[Job] = []
         width = 0
         while queue:
             job = queue[0]
-            width = max(width, job.size)
+            width = max(width, job.prompt.size)
             if batch and not self._joins(batch, job, width):
                 break
             queue.popleft()
@@ -224,19 +248,26 @@ class Scheduler:
                 break
         return _JobBatch(batch) if batch else None
 
-    def _joins(self, batch: Sequence[Job[Any]], job: Job[Any], width: int) -> bool:
+    def _joins(self, batch: Sequence[Job], job: Job, width: int) -> bool:
         """Return True if a job fits into a pass with these."""
-        alike = type(job) is type(batch[0]) and job.group == batch[0].group
+        alike = job.layer == batch[0].layer and job.beginning == batch[0].beginning
         return alike and (len(batch) + 1) * width <= self.max_batch_tokens and not self._is_known(job)
 
-    def _is_known(self, job: Job[Any]) -> bool:
+    def _is_known(self, job: Job) -> bool:
         """Return True if a job goes on from a KV cache of its own, which other rows of a pass do not have."""
-        return job.cache_prefix and self._runner.knows(job.prefix)
+        return job.cache_prefix and self._runner.knows(job.prompt.prefix)
 
-    def _run_alone(self, job: Job[Any]) -> None:
+    def _run_jobs(self, jobs: Sequence[Job]) -> Sequence[Any]:
+        layer, keep = jobs[0].layer, jobs[0].cache_prefix
+        if layer is None:
+            return self._runner.score([job.prompt for job in jobs], keep=keep)
+        prompts, spans = [job.prompt.prefix for job in jobs], [job.span for job in jobs]
+        return self._runner.read(prompts, spans, layer=layer, keep=keep)
+
+    def _run_alone(self, job: Job) -> None:
         try:
             with torch.inference_mode():
-                (result,) = type(job).run(self._runner, [job])
+                (result,) = self._run_jobs([job])
         except Exception as error:
             job.future.set_exception(error)
         else:
