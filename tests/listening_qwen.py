@@ -26,4 +26,4 @@ class ListeningQwen(SharedQwen):
     def stream_messages(self, messages: Sequence[Message], *, notes: str = "", **options: Any) -> ReplyStream:
         """As ever."""
         self.replies.append((list(messages), notes))
-        return super().stream_messages(messages, notes=notes, **options)
+        return super().stream_messages(messages, context=notes, **options)

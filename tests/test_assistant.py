@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from qwen_allinone import Assistant
 from qwen_allinone.errors import EmptyTextError, UnknownRouteError
-from qwen_allinone.model import Threshold, Capabilities, Message, SharedQwen
+from qwen_allinone.model import Capabilities, Message, SharedQwen, Threshold
 from qwen_allinone.router import PromptRouter, Route
 from qwen_allinone.tools import ChatTool, Intent, Sentiment, Summary
 

@@ -8,9 +8,9 @@ import torch
 from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from qwen_allinone.model import Choice, Message, Noul, Score, SharedQwen
+from qwen_allinone.model.decisions.questions import render_question
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
-from qwen_allinone.model.decisions.questions import render_question
 
 SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 PLAIN_ADDED_TOKENS = ("<think>", "</think>", "<tool_call>", "</tool_call>")

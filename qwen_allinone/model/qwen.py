@@ -259,10 +259,7 @@ class SharedQwen:
         Yields:
             In the order of the texts, the decisions about each.
         """
-        for decided in self._decider.decide_all(texts, ScoringConfig(**scoring)):
-            if isinstance(decided, QwenAllInOneError) and not return_exceptions:
-                raise decided
-            yield decided
+        return self._decider.decide_all(texts, ScoringConfig(**scoring), return_exceptions=return_exceptions)
 
     def loglikelihoods(
         self,

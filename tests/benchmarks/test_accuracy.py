@@ -22,7 +22,7 @@ from benchmarks.accuracy.training_rows import written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.memory import embedder
-from qwen_allinone.model import Threshold, Decision, SharedQwen, loading
+from qwen_allinone.model import Decision, SharedQwen, Threshold, loading
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from benchmarks import decode
-from benchmarks.decode import main, length_normalized
+from benchmarks.decode import length_normalized, main
 
 
 class _Llama:

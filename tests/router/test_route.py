@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.errors import PromptFileError
-from qwen_allinone.router import Route, routes_in, builtin_routes
+from qwen_allinone.router import Route, builtin_routes, routes_in
 from qwen_allinone.router.question import route_question
 
 GOOD = """\

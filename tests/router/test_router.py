@@ -9,7 +9,7 @@ from tiny_qwen import CONTROL_TOKENS, laid_out
 
 from qwen_allinone.errors import EmptyTextError, InputError, UnknownRouteError
 from qwen_allinone.eval import LabelledSet
-from qwen_allinone.model import Threshold, Message, SharedQwen
+from qwen_allinone.model import Message, SharedQwen, Threshold
 from qwen_allinone.router import PromptRouter, Route, Routed, builtin_routes
 from qwen_allinone.tools import ChatTool, SentimentTool
 

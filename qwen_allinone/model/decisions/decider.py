@@ -78,12 +78,19 @@ class Decider:
         return self._decisions(questions, request, pending.result(), config)
 
     def decide_all(
-        self, texts: Iterable[tuple[str, Mapping[str, Question]]], config: ScoringConfig
+        self,
+        texts: Iterable[tuple[str, Mapping[str, Question]]],
+        config: ScoringConfig,
+        *,
+        return_exceptions: bool = False,
     ) -> Iterator[dict[str, Decision] | QwenAllInOneError]:
-        """Yield the decisions about each text, in the order of the texts, or the error that came instead."""
+        """Yield the decisions about each text, in the order of the texts."""
         rest = iter(texts)
         while batch := list(islice(rest, BATCH_SIZE)):
-            yield from self._decide_batch(batch, config)
+            for decided in self._decide_batch(batch, config):
+                if isinstance(decided, QwenAllInOneError) and not return_exceptions:
+                    raise decided
+                yield decided
 
     def request(
         self,

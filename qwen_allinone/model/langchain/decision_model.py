@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field
 
 from qwen_allinone.errors import InputError, MissingExtraError
 from qwen_allinone.model.decisions.decision import Decision
+from qwen_allinone.model.decisions.questions import Question as OwnQuestion
 from qwen_allinone.model.prompt.messages import Message, message_from_langchain
 from qwen_allinone.model.qwen import SharedQwen
 
 try:
     from langchain_core.decisions import (
+        Answer,
         BaseDecisionModel,
         ChoiceAnswer,
         ClassifierResponse,
@@ -50,12 +52,13 @@ class QwenDecisionModel(BaseDecisionModel):
 
     def _classify(self, state: State, questions: dict[str, Question]) -> ClassifierResponse:
         *history, last = _turns(state)
-        decisions = self.qwen.decide(last.content, questions, history=history)
+        asked = cast("Mapping[str, OwnQuestion]", questions)  # all but a Box, which ``decide`` refuses by its type
+        decisions = self.qwen.decide(last.content, asked, history=history)
         answers = {name: _answer(questions[name], decision) for name, decision in decisions.items()}
         return ClassifierResponse(model=self.model, answers=answers)
 
 
-def _answer(question: Question, decision: Decision) -> ChoiceAnswer | NoulAnswer | ScoreAnswer:
+def _answer(question: Question, decision: Decision) -> Answer:
     if question.type == "noul":
         return NoulAnswer(type="noul", noul=decision.probabilities["yes"])
     if question.type == "score":

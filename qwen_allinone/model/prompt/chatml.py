@@ -62,10 +62,18 @@ class ChatStyle:
 
 
 class ChatML:
-    """Encodes conversations of one tokenizer."""
+    """Encodes conversations of one tokenizer.
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
-        self.style = ChatStyle.from_template(_template_text(tokenizer))
+    Args:
+        tokenizer: a fast one of the Qwen family.
+        style: by default that of the tokenizer's chat template.
+
+    Raises:
+        ModelNotFoundError: the tokenizer is of another family, or not a fast one.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", style: ChatStyle | None = None) -> None:
+        self.style = style or ChatStyle.from_template(_template_text(tokenizer))
         self._control = {str(token): index for index, token in tokenizer.added_tokens_decoder.items()}
         missing = {IM_START, IM_END} - self._control.keys()
         if missing:
@@ -92,6 +100,9 @@ class ChatML:
             InputError: the text holds half of a surrogate pair, which is no character.
         """
         require_characters(text)
+        return self._encode(text)
+
+    def _encode(self, text: str) -> list[int]:
         return list(self._inert.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -108,11 +119,12 @@ class ChatML:
     def turn(self, message: Message) -> list[int]:
         r"""Encode ``<|im_start|>role\ncontent<|im_end|>\n``, role and content as one segment."""
         content = message.content
+        require_characters(content)
         if self.style.strips:
             content = content.strip()
         if self.style.thinks and message.role == "assistant" and _END_THINK in content:
             content = content.rpartition(_END_THINK)[2].lstrip("\n")
-        body = self.encode(f"{message.role}\n{content}")
+        body = self._encode(f"{message.role}\n{content}")
         return [self._control[IM_START], *body, self.end_of_turn, *self._newline]
 
     def turns(self, messages: Iterable[Message]) -> list[int]:

@@ -55,12 +55,13 @@ class ClonedRunner(ModelRunner):
         for ids, (start, end) in zip(prompts, spans, strict=True):
             features = self._cache.features(ids, layer)
             if features is None:
+                begun = self._cache.clears
                 with memory_errors_explained(len(ids)), self._captured(layer) as states:
                     cache = self._whole_states(ids[:start])
                     self._logits(ids[start:], cache)
                 features = features_of(states[-1][0, : end - start])
                 if keep:
-                    self._cache.store(ids, cache)
+                    self._cache.store(ids, cache, begun=begun)
                     self._cache.store_features(ids, layer, features)
             found.append(features)
         return found
@@ -93,19 +94,18 @@ class ClonedRunner(ModelRunner):
         """Return a copy of the states of a prefix, computed as far as it was not read before, and kept."""
         # Outside of inference mode: its tensors refuse the in-place updates that such caches make later.
         with torch.inference_mode(mode=False), torch.no_grad():
+            begun = self._cache.clears
             known, states = self._cache.longest_whole(prefix)
             if states is None:
                 states = DynamicCache(config=self._model.config)
             if known < len(prefix):
-                self._model(
-                    input_ids=self._tensor(prefix[known:]), past_key_values=states, use_cache=True, logits_to_keep=1
-                )
-                self._cache.store(prefix, copy.deepcopy(states))
+                self._model(input_ids=self._tensor(prefix[known:]), cache=states, use_cache=True, logits_to_keep=1)
+                self._cache.store(prefix, copy.deepcopy(states), begun=begun)
         return states
 
     def _logits(self, ids: Sequence[int], cache: DynamicCache) -> torch.Tensor:
         with torch.inference_mode(mode=False), torch.no_grad():
-            inputs: dict[str, Any] = {"past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
+            inputs: dict[str, Any] = {"cache": cache, "use_cache": True, "logits_to_keep": 1}
             return cast(torch.Tensor, self._model(input_ids=self._tensor(ids), **inputs).logits[:, -1])
 
     def _score(self, prompt: BranchedPrompt) -> BranchScores:
@@ -134,7 +134,7 @@ class ClonedRunner(ModelRunner):
         hidden = self._deciding(
             input_ids=torch.tensor([[*row, *[0] * (width - len(row))] for row in rows], device=device),
             attention_mask=torch.tensor(seen, device=device),
-            past_key_values=states,
+            cache=states,
             use_cache=True,
         ).last_hidden_state
         found = []

@@ -18,11 +18,13 @@ class KVRows(Cache):
         super().__init__(layers=[])
         self.lengths: list[int] = []
         """Tokens of each row."""
+        self.begun: list[int] = []
+        """Clears of the prefix cache before each row was begun."""
         self._tensors: list[list[torch.Tensor]] = []
         self._longest = 0
         self._places: tuple[torch.Tensor, ...] = ()
 
-    def add(self, states: KeyValues) -> None:
+    def add(self, states: KeyValues, *, begun: int) -> None:
         """Put a row behind the others."""
         if not self._tensors:
             self._tensors = [
@@ -35,6 +37,7 @@ class KVRows(Cache):
                 tensor[row, :, :length] = own[0]
                 tensor[row, :, length:] = 0  # masked places still count if they hold no number
         self.lengths.append(length)
+        self.begun.append(begun)
 
     def drop(self, row: int) -> None:
         """Remove a row; the last one takes its place, and with the last of them the memory goes too."""
@@ -42,8 +45,9 @@ class KVRows(Cache):
         for layer in self._tensors:
             for tensor in layer:
                 tensor[row] = tensor[last]
-        self.lengths[row] = self.lengths[last]
-        self.lengths.pop()
+        for values in (self.lengths, self.begun):
+            values[row] = values[last]
+            values.pop()
         if not self.lengths:
             self._tensors = []
 

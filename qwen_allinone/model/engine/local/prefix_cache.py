@@ -110,12 +110,18 @@ class PrefixCache:
             self._entries.move_to_end(best)
             return length, self._entries[best].states
 
-    def store(self, ids: Sequence[int], states: "KeyValues | DynamicCache") -> None:
-        """Keep the states of these ids, dropping the least recently used ones that no longer fit."""
+    def store(self, ids: Sequence[int], states: "KeyValues | DynamicCache", *, begun: int = 0) -> None:
+        """Keep the states of these ids, dropping the least recently used ones that no longer fit.
+
+        Args:
+            ids: the prefix.
+            states: of all of it.
+            begun: ``clears`` when the work began; what comes from before a clear is not kept.
+        """
         key = tuple(ids)
         entry = _Entry(states, _size(states))
         with self._lock:
-            if entry.size > self._max_bytes or self._holder(key) is not None:
+            if begun != self.clears or entry.size > self._max_bytes or self._holder(key) is not None:
                 return
             if isinstance(states, tuple):
                 for shorter in [stored for stored in self._entries if key[: len(stored)] == stored]:

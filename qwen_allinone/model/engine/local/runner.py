@@ -112,10 +112,11 @@ class ModelRunner:
         *Shape:* (1, vocabulary).
         """
         with memory_errors_explained(len(prompt)):
+            begun = self._cache.clears
             cache = as_dynamic_cache(self._prefix_states(prompt[:branch_point]) if branch_point else None)
             rest = self._tensor(prompt[branch_point:])
-            logits = self._model(input_ids=rest, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
-            self._replies.add(key_values(cache, len(prompt)))
+            logits = self._model(input_ids=rest, cache=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+            self._replies.add(key_values(cache, len(prompt)), begun=begun)
             return cast(torch.Tensor, logits)
 
     def decode(self, tokens: Sequence[int]) -> torch.Tensor:
@@ -126,7 +127,7 @@ class ModelRunner:
                 input_ids=torch.tensor(tokens, device=device)[:, None],
                 attention_mask=self._replies.mask(self._model.dtype).to(device),
                 position_ids=torch.tensor(self._replies.lengths, device=device)[:, None],
-                past_key_values=self._replies.about_to_grow(device),
+                cache=self._replies.about_to_grow(device),
                 use_cache=True,
             ).last_hidden_state[:, -1]
             self._replies.grown()
@@ -143,7 +144,7 @@ class ModelRunner:
             if keep_as is not None and self._replies.bytes_of(row) <= self._cache.max_bytes:
                 length = self._replies.lengths[row]
                 with suppress(ModelMemoryError), memory_errors_explained(length):
-                    self._cache.store(keep_as[:length], self._replies.copy_of(row))
+                    self._cache.store(keep_as[:length], self._replies.copy_of(row), begun=self._replies.begun[row])
         finally:
             self._replies.drop(row)
 
@@ -153,26 +154,27 @@ class ModelRunner:
 
     def _prefix_states(self, prefix: Sequence[int]) -> KeyValues:
         """Return the KV cache of a prefix, computed as far as it was not read before, and kept."""
+        begun = self._cache.clears
         known, states = self._cache.longest(prefix)
         if known == len(prefix) and states is not None:
             return states
         cache = as_dynamic_cache(states)
-        self._model(input_ids=self._tensor(prefix[known:]), past_key_values=cache, use_cache=True, logits_to_keep=1)
+        self._model(input_ids=self._tensor(prefix[known:]), cache=cache, use_cache=True, logits_to_keep=1)
         read = key_values(cache, len(prefix))
-        self._cache.store(prefix, read)
+        self._cache.store(prefix, read, begun=begun)
         return read
 
     def _hidden_of_rows(
         self, batch: PackedBatch, shared: Sequence[int], prompts: Sequence[BranchedPrompt], *, keep: bool
     ) -> torch.Tensor:
         """Return the hidden states from which candidates are scored. *Shape:* (rows, width, hidden_size)."""
-        device = self._model.device
+        device, begun = self._model.device, self._cache.clears
         cache = as_dynamic_cache(self._repeated_states(shared, len(prompts)))
         inputs = {
             "input_ids": batch.ids().to(device),
             "attention_mask": batch.mask(len(shared), self._model.dtype).to(device),
             "position_ids": batch.positions(len(shared)).to(device),
-            "past_key_values": cache,
+            "cache": cache,
             "use_cache": True,
         }
         if not keep or self._decision_layers is None:
@@ -184,7 +186,7 @@ class ModelRunner:
         if keep:
             for row, each in enumerate(prompts):
                 if each.prefix:
-                    self._cache.store(each.prefix, key_values(cache, len(each.prefix), row=row))
+                    self._cache.store(each.prefix, key_values(cache, len(each.prefix), row=row), begun=begun)
         return cast(torch.Tensor, hidden)
 
     def _scores(self, batch: PackedBatch, hidden: torch.Tensor) -> list[BranchScores]:
@@ -216,7 +218,7 @@ class ModelRunner:
         # Every text must be in the pass, also where its KV cache is known from a pass that took no hidden states.
         shared = _shared_prefix(rows)[: min(start for start, _ in spans)]
         batch = PackedBatch(tuple(pack((), row[len(shared) :]) for row in rows))
-        device = self._model.device
+        device, begun = self._model.device, self._cache.clears
         with memory_errors_explained(len(rows) * batch.width), self._captured(layer) as states:
             cache = as_dynamic_cache(self._repeated_states(shared, len(rows)))
             model = self._model.base_model if keep else self._first_layers(layer)
@@ -224,14 +226,14 @@ class ModelRunner:
                 input_ids=batch.ids().to(device),
                 attention_mask=batch.mask(len(shared), self._model.dtype).to(device),
                 position_ids=batch.positions(len(shared)).to(device),
-                past_key_values=cache,
+                cache=cache,
                 use_cache=True,
             )
         found = []
         for index, (row, (start, end)) in enumerate(zip(rows, spans, strict=True)):
             features = features_of(states[-1][index, start - len(shared) : end - len(shared)])
             if keep:
-                self._cache.store(row, key_values(cache, len(row), row=index))
+                self._cache.store(row, key_values(cache, len(row), row=index), begun=begun)
             self._cache.store_features(row, layer, features)
             found.append(features)
         return found

@@ -61,6 +61,22 @@ class Call:
 
 
 @dataclass(frozen=True)
+class SchedulerLoad:
+    """Work of a scheduler."""
+
+    jobs: int
+    """Jobs and calls that wait for a pass."""
+    waiting_replies: int
+    replies: int
+    """Replies under way."""
+
+    @property
+    def idle(self) -> bool:
+        """True if there is nothing to do."""
+        return not (self.jobs or self.waiting_replies or self.replies)
+
+
+@dataclass(frozen=True)
 class _JobBatch:
     jobs: Sequence[Job]
 
@@ -135,20 +151,21 @@ class Scheduler:
             self._waiting.append(reply)
 
     @property
-    def idle(self) -> bool:
-        """True if nothing waits and no reply is under way."""
-        return not (self._calls or self._jobs or self._bulk_jobs or self._waiting or self._replies)
+    def load(self) -> "SchedulerLoad":
+        """Work that waits and is under way."""
+        jobs = len(self._calls) + len(self._jobs) + len(self._bulk_jobs)
+        return SchedulerLoad(jobs, len(self._waiting), len(self._replies))
 
     # The loop
 
+    @torch.inference_mode()
     def step(self) -> bool:
         """Run one batch; return False if there was none."""
         batch = self._schedule()
         if batch is None:
             return False
         try:
-            with torch.inference_mode():
-                outputs = self._run(batch)
+            outputs = self._run(batch)
         except Exception as error:
             self._fail(batch, error)
         else:
@@ -266,8 +283,7 @@ class Scheduler:
 
     def _run_alone(self, job: Job) -> None:
         try:
-            with torch.inference_mode():
-                (result,) = self._run_jobs([job])
+            (result,) = self._run_jobs([job])
         except Exception as error:
             job.future.set_exception(error)
         else:
@@ -330,7 +346,7 @@ class Scheduler:
                 if self.step():
                     continue
                 with self._condition:
-                    if not self._condition.wait_for(lambda: self._closing or not self.idle, IDLE_SECONDS):
+                    if not self._condition.wait_for(lambda: self._closing or not self.load.idle, IDLE_SECONDS):
                         self._thread = None
                         return
         except BaseException as error:  # errors that can be foreseen are told to those they concern; this one to all

@@ -19,6 +19,8 @@ from qwen_allinone.model.prompt.prompt_file import PromptFile
 _PROMPTS = PromptFile.load("qwen_allinone.model", "question")
 MAX_QUESTIONS = 64
 """Questions of one request to ``/v1/systemone``."""
+MIN_LETTER_SHARE = 0.05
+"""Probability that the letters must have together; below it the model does something else than to answer."""
 MIN_PROBABILITY = 1e-12
 """Stands for a probability of zero, which has no logarithm."""
 
@@ -98,7 +100,7 @@ def letter_scores(
 
     Raises:
         QuestionError: there are more options than a server tells log-probabilities of.
-        CapabilityError: the server tells none, or the model does not answer with letters.
+        CapabilityError: the server tells none, or the model hardly ever answers with a letter.
     """
     if len(question.options) > TOP_LOGPROBS:
         raise QuestionError(f"a server decides among {TOP_LOGPROBS} options at most; given: {len(question.options)}")
@@ -110,7 +112,7 @@ def letter_scores(
         letter = token.strip().upper()
         if letter in letters:
             letters[letter] += exp(logprob)
-    if not any(letters.values()):
+    if sum(letters.values()) < MIN_LETTER_SHARE:
         raise CapabilityError(
             f"the model {client.model!r} does not answer a question with the letter of an option, so it cannot decide; "
             f"it begins with {', '.join(map(repr, list(told)[:3]))}"

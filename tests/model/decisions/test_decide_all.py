@@ -7,7 +7,7 @@ import pytest
 from tiny_qwen import QUESTIONS, SENTENCES, fresh, laid_out
 
 from qwen_allinone.errors import EmptyTextError, ModelMemoryError, QuestionError, TextTooLongError
-from qwen_allinone.model import Threshold, Calibration
+from qwen_allinone.model import Calibration, Threshold
 
 TEXTS = [f"{sentence}{number}" for number in range(3) for sentence in SENTENCES]
 
@@ -36,7 +36,7 @@ def test_each_text_gets_what_it_gets_alone(any_qwen, layout, batch_tokens):
         "threshold": Threshold(probability=0.5),
     }
     alone = [fresh(any_qwen).decide(text, QUESTIONS, **options) for text in TEXTS]
-    together = list(fresh(any_qwen).decide_all(asked(TEXTS), batch_tokens=batch_tokens, **options))
+    together = list(fresh(any_qwen, max_batch_tokens=batch_tokens).decide_all(asked(TEXTS), **options))
     assert len(together) == len(TEXTS)
     assert all(map(same, alone, together))
 
@@ -58,10 +58,24 @@ def test_a_text_that_cannot_be_decided_leaves_the_others_alone(qwen):
         (TEXTS[1], {}),
         (TEXTS[2], QUESTIONS),
     ]
-    first, blank, long, unasked, last = qwen.decide_all(texts)
+    first, blank, long, unasked, last = qwen.decide_all(texts, return_exceptions=True)
     assert [type(blank), type(long), type(unasked)] == [EmptyTextError, TextTooLongError, QuestionError]
     assert same(first, qwen.decide(TEXTS[0], QUESTIONS))
     assert same(last, qwen.decide(TEXTS[2], QUESTIONS))
+
+
+def test_the_first_error_is_raised_unless_it_is_asked_for(qwen):
+    """The decisions before it are given."""
+    decisions = qwen.decide_all([(TEXTS[0], QUESTIONS), ("  ", QUESTIONS), (TEXTS[1], QUESTIONS)])
+    assert same(next(decisions), qwen.decide(TEXTS[0], QUESTIONS))
+    with pytest.raises(EmptyTextError):
+        next(decisions)
+
+
+def test_an_unknown_argument_is_an_error_at_once(qwen):
+    """Before the first text is read."""
+    with pytest.raises(TypeError, match="batch_tokens"):
+        qwen.decide_all(asked(TEXTS), batch_tokens=3)
 
 
 def test_texts_are_read_as_they_are_needed(qwen):
@@ -78,15 +92,15 @@ def test_texts_are_read_as_they_are_needed(qwen):
 
 def test_a_pass_keeps_to_its_tokens(qwen, monkeypatch):
     """Padding included; a text that has more goes alone."""
-    sizes = []
-    score = qwen._scorer.score_all
+    shared, sizes = fresh(qwen, max_batch_tokens=1000), []
+    score = shared.local.runner.score
 
-    def counted(inquiries):
-        sizes.append([each.size for each in inquiries])
-        return score(inquiries)
+    def counted(prompts, **options):
+        sizes.append([each.size for each in prompts])
+        return score(prompts, **options)
 
-    monkeypatch.setattr(qwen._scorer, "score_all", counted)
-    list(qwen.decide_all(asked(TEXTS), batch_tokens=1000))
+    monkeypatch.setattr(shared.local.runner, "score", counted)
+    list(shared.decide_all(asked(TEXTS)))
     assert max(map(len, sizes)) > 1
     assert all(len(each) * max(each) <= 1000 or len(each) == 1 for each in sizes)
 
@@ -95,14 +109,15 @@ def test_no_memory_for_many_texts_is_no_error_for_one(qwen, monkeypatch):
     """A pass that does not fit is taken apart, and an error is yielded only for a text that does not fit alone."""
     shared = fresh(qwen)
     expected = [fresh(qwen).decide(text, QUESTIONS) for text in TEXTS]
-    whole = shared._scorer.score_all
+    whole = shared.local.runner.score
     tokens = [len(shared.chat.turns(laid_out(text))) for text in TEXTS]
 
-    def score_all(inquiries, **options):
-        if len(inquiries) > 1 or len(inquiries[0].prefix) == max(tokens):
+    def score(prompts, **options):
+        if len(prompts) > 1 or len(prompts[0].prefix) == max(tokens):
             raise ModelMemoryError("no room")
-        return whole(inquiries, **options)
+        return whole(prompts, **options)
 
-    monkeypatch.setattr(shared._scorer, "score_all", score_all)
-    for count, found, wanted in zip(tokens, shared.decide_all(asked(TEXTS)), expected, strict=True):
+    monkeypatch.setattr(shared.local.runner, "score", score)
+    decided = shared.decide_all(asked(TEXTS), return_exceptions=True)
+    for count, found, wanted in zip(tokens, decided, expected, strict=True):
         assert isinstance(found, ModelMemoryError) if count == max(tokens) else same(found, wanted)

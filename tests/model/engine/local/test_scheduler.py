@@ -1,16 +1,17 @@
-"""Replies of several threads: each is what it would be alone, and what befalls one leaves the others as they are."""
+"""The loop: replies of several threads, each as it would be alone, whatever befalls the others."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import torch
-from many_threads import TEXTS, batch_of, passes, under_way
+from many_threads import TEXTS, passes, under_way, wait_until
 from tiny_qwen import TEXT, fresh
 
 from qwen_allinone.errors import ModelBusyError, ModelMemoryError
-from qwen_allinone.model import SharedQwen, reply_batch
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.engine.local import scheduler
+from qwen_allinone.model.engine.local.kv_rows import KVRows
 
 WAYS: list[dict[str, Any]] = [
     {"max_new_tokens": 12},
@@ -18,7 +19,7 @@ WAYS: list[dict[str, Any]] = [
     {"max_new_tokens": 7, "temperature": 0.8, "top_p": 0.9, "seed": 5},
     {"max_new_tokens": 1},
     {"max_new_tokens": 25, "temperature": 1.0, "seed": 6},
-    {"max_new_tokens": 40, "notes": "Be brief."},
+    {"max_new_tokens": 40, "context": "Be brief."},
 ]
 
 
@@ -62,29 +63,26 @@ def test_closing_a_reply_that_waits_does_not_wait_for_the_others(
     qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its place in the queue is free at the next step."""
-    monkeypatch.setattr(reply_batch, "_AT_ONCE", 1)
+    monkeypatch.setattr(scheduler, "MAX_REPLIES", 1)
     shared = fresh(qwen)
     long = under_way(shared)
     waiting = shared.stream(TEXT)
     with passes(shared) as rows, ThreadPoolExecutor(1) as pool:
         read = pool.submit(list, waiting)
-        while not batch_of(shared)._waiting:
-            threading.Event().wait(0.001)
+        wait_until(lambda: shared.local.scheduler.load.waiting_replies == 1)
         waiting.close()
         assert len(rows) < 200
         assert read.result() == []
-    assert not batch_of(shared)._waiting
+    assert shared.local.scheduler.load.waiting_replies == 0
     long.close()
 
 
 def test_a_reply_that_is_left_without_being_closed_ends(qwen: SharedQwen) -> None:
-    """Also one that is collected by a thread that holds the model."""
+    """Also one that is collected by the very thread that writes it."""
     shared = fresh(qwen)
     streams = [under_way(shared) for _ in range(3)]
-    with shared._lock:
-        streams.clear()
-    while batch_of(shared)._rows:
-        threading.Event().wait(0.001)
+    shared.local.run_alone(streams.clear)
+    wait_until(lambda: shared.local.scheduler.load.idle)
     assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
 
 
@@ -94,7 +92,7 @@ def test_what_fails_in_one_reply_stays_there(qwen: SharedQwen, monkeypatch: pyte
     expected = shared.generate("今天是星期三", min_new_tokens=300, max_new_tokens=300).text
     long = under_way(shared)
     broken = shared.stream(TEXT, max_new_tokens=20, min_new_tokens=20)
-    monkeypatch.setattr(broken._generation, "processors", lambda *_: 1 / 0)
+    monkeypatch.setattr(broken._generation.sampler, "processors", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         list(broken)
     list(long)
@@ -119,14 +117,13 @@ def test_a_step_that_fails_ends_its_replies_and_no_others(qwen: SharedQwen) -> N
 
 def test_no_more_than_some_replies_wait(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
     """One more is refused at once, and those who wait are served."""
-    monkeypatch.setattr(reply_batch, "_AT_ONCE", 1)
-    monkeypatch.setattr(reply_batch, "MOST_WAITING", 2)
+    monkeypatch.setattr(scheduler, "MAX_REPLIES", 1)
+    monkeypatch.setattr(scheduler, "MAX_WAITING", 2)
     shared = fresh(qwen)
     long = under_way(shared)
     with ThreadPoolExecutor(2) as pool:
-        waiting = [pool.submit(shared.write, TEXT, max_new_tokens=3) for _ in range(2)]
-        while len(batch_of(shared)._waiting) < 2:
-            threading.Event().wait(0.001)
+        waiting = [pool.submit(shared.generate, TEXT, max_new_tokens=3) for _ in range(2)]
+        wait_until(lambda: shared.local.scheduler.load.waiting_replies == 2)
         with pytest.raises(ModelBusyError, match="2 replies are waiting"):
             shared.generate(TEXT, max_new_tokens=3)
         long.close()
@@ -139,18 +136,20 @@ def test_what_an_overflow_leaves_behind_reaches_nobody(qwen: SharedQwen) -> None
     expected = shared.generate(TEXT, max_new_tokens=6, min_new_tokens=6)
     long = under_way(shared, TEXT * 5)
     broken = under_way(shared)
-    with shared._lock, torch.inference_mode():
-        for layer in batch_of(shared)._states._layers:
+
+    def overflow() -> None:
+        for layer in shared.local.runner._replies._tensors:
             for tensor in layer:
                 tensor[1] = float("inf")
+
+    shared.local.run_alone(overflow)
     broken.close()
     assert shared.generate(TEXT, max_new_tokens=6, min_new_tokens=6) == expected
     long.close()
 
 
-@pytest.mark.parametrize("broken", ["_leave", "_goes_on"])
 def test_whatever_ends_the_loop_is_told_to_all_and_the_next_reply_works(
-    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch, broken: str
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits for a thread that is gone."""
     shared = fresh(qwen)
@@ -160,7 +159,7 @@ def test_whatever_ends_the_loop_is_told_to_all_and_the_next_reply_works(
         raise ZeroDivisionError
 
     with monkeypatch.context() as patch:
-        patch.setattr(batch_of(shared), broken, fail)
+        patch.setattr(shared.local.scheduler, "step", fail)
         for stream in streams:
             with pytest.raises(ZeroDivisionError):
                 list(stream)
@@ -187,7 +186,7 @@ def test_replies_that_would_need_too_much_memory_together_wait(
     qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As many at once as fit, all counted as long as the longest; a single one always may."""
-    monkeypatch.setattr(reply_batch, "_MOST_PLACES", 200)
+    monkeypatch.setattr(scheduler, "MAX_REPLY_TOKENS", 200)
     shared = fresh(qwen)
     with passes(shared) as rows, ThreadPoolExecutor(3) as pool:
         written = list(pool.map(lambda _: shared.generate(TEXT, max_new_tokens=150, min_new_tokens=150), range(3)))
@@ -212,7 +211,7 @@ def test_what_cannot_be_kept_harms_no_reply(qwen: SharedQwen, monkeypatch: pytes
 
     shared = fresh(qwen)
     long = under_way(shared)
-    monkeypatch.setattr(reply_batch._RowStates, "of", full)
+    monkeypatch.setattr(KVRows, "copy_of", full)
     assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
     list(long)
     assert long.reply.finish_reason == "length"
@@ -221,12 +220,12 @@ def test_what_cannot_be_kept_harms_no_reply(qwen: SharedQwen, monkeypatch: pytes
 def test_what_does_not_fit_into_the_cache_is_not_copied(qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch) -> None:
     """A copy of a long conversation takes as much memory as the conversation."""
     copied = []
-    whole = reply_batch._RowStates.of
-    monkeypatch.setattr(reply_batch._RowStates, "of", lambda *given: copied.append(given) or whole(*given))
+    whole = KVRows.copy_of
+    monkeypatch.setattr(KVRows, "copy_of", lambda *given: copied.append(given) or whole(*given))
     shared = fresh(qwen)
     shared.generate(TEXT, max_new_tokens=3)
     assert len(copied) == 1
-    shared.cache_bytes = shared.local.prefix_cache.statistics.bytes - 1
+    shared.local.prefix_cache.max_bytes = shared.local.prefix_cache.statistics.bytes - 1
     shared.clear_cache()
     shared.generate(TEXT, max_new_tokens=3)
     assert len(copied) == 1

@@ -2,20 +2,19 @@ import threading
 import time
 
 import pytest
+from many_threads import wait_until
 from tiny_qwen import REPLIES
 
-from qwen_allinone.model import reply_batch
+from qwen_allinone.model.engine.local import scheduler
 
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
 
 
-def replies_under_way() -> list[threading.Thread]:
-    """The threads that still generate a moment later."""
-    found = [thread for thread in threading.enumerate() if thread.name == "qwen-replies"]
-    for thread in found:
-        thread.join(0.5)
-    return [thread for thread in found if thread.is_alive()]
+def comes_to_rest(qwen) -> bool:
+    """Tell whether no reply is under way a moment later."""
+    wait_until(lambda: qwen.local.scheduler.load.idle)
+    return True
 
 
 class Steps:
@@ -49,7 +48,7 @@ def test_characters_are_whole_in_every_piece(trained):
 
 def test_pieces_come_while_the_model_still_writes(trained):
     """The first piece is there long before the last."""
-    with Steps(trained.model, pause=0.02) as steps:
+    with Steps(trained.local.model, pause=0.02) as steps:
         stream = trained.stream(ZH)
         next(stream)
         first = steps.count
@@ -74,11 +73,11 @@ def test_nothing_runs_before_the_first_piece_is_asked_for(qwen):
 
 
 def test_leaving_the_loop_cancels(qwen):
-    """A consumer that leaves ends the generation, and its thread is gone."""
+    """A consumer that leaves ends the generation."""
     with Steps(qwen.local.model, pause=0.005) as steps:
         for _ in qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900):
             break
-        assert not replies_under_way()
+        assert comes_to_rest(qwen)
     assert steps.count < 300
 
 
@@ -86,7 +85,7 @@ def test_closing_cancels_and_says_so(qwen):
     """A stream that was closed early holds what was written and says that it was cancelled."""
     with qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900) as stream:
         first = next(stream)
-    assert not replies_under_way()
+    assert comes_to_rest(qwen)
     assert (stream.reply.text, stream.reply.finish_reason) == (first, "cancelled")
     assert list(stream) == []
 
@@ -96,7 +95,7 @@ def test_an_error_in_the_consumer_cancels(qwen):
     with pytest.raises(KeyError), qwen.stream(ZH, min_new_tokens=900, max_new_tokens=900) as stream:
         next(stream)
         raise KeyError
-    assert not replies_under_way()
+    assert comes_to_rest(qwen)
 
 
 def test_a_stream_can_be_closed_from_another_thread(qwen):
@@ -109,14 +108,14 @@ def test_a_stream_can_be_closed_from_another_thread(qwen):
     assert len(read) < 300
     assert steps.count < 300
     assert stream.reply.finish_reason == "cancelled"
-    assert not replies_under_way()
+    assert comes_to_rest(qwen)
 
 
 def test_a_stream_that_is_closed_while_it_waits_never_runs(trained, monkeypatch):
     """A stream that is closed while others generate gives up its place in the queue."""
-    monkeypatch.setattr(reply_batch, "_AT_ONCE", 1)
+    monkeypatch.setattr(scheduler, "MAX_REPLIES", 1)
     first = trained.stream(EN, min_new_tokens=40, max_new_tokens=40)
-    with Steps(trained.model, pause=0.01) as steps:
+    with Steps(trained.local.model, pause=0.01) as steps:
         next(first)
         waiting = trained.stream(ZH)
         threading.Timer(0.1, waiting.close).start()
@@ -127,11 +126,11 @@ def test_a_stream_that_is_closed_while_it_waits_never_runs(trained, monkeypatch)
 
 
 def test_errors_of_the_model_reach_the_consumer(qwen):
-    """What goes wrong in the generating thread is raised where the reply is read, and the next reply works."""
+    """What goes wrong in the scheduler's thread is raised where the reply is read, and the next reply works."""
     expected = qwen.generate(ZH, max_new_tokens=4)
     with Steps(qwen.local.model, fail_at=3), pytest.raises(ZeroDivisionError, match="the model broke"):
         qwen.generate(ZH, max_new_tokens=8, min_new_tokens=8)
-    assert not replies_under_way()
+    assert comes_to_rest(qwen)
     assert qwen.generate(ZH, max_new_tokens=4) == expected
 
 
@@ -151,4 +150,4 @@ def test_generation_ends_with_the_stop_text(qwen):
     with Steps(qwen.local.model, pause=0.01) as steps:
         qwen.generate(ZH, max_new_tokens=400, min_new_tokens=400, stop=[text[0]])
     assert steps.count < 300
-    assert not replies_under_way()
+    assert comes_to_rest(qwen)

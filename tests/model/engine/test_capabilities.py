@@ -8,7 +8,9 @@ from qwen_allinone.model import Capabilities
 
 def test_a_folder_that_declares_nothing_is_a_real_qwen(tmp_path):
     """Without capabilities.json everything is read whole and written."""
-    assert Capabilities.from_folder(tmp_path) == Capabilities(layout="text_first", summary="written", max_input_tokens=None)
+    assert Capabilities.from_folder(tmp_path) == Capabilities(
+        layout="text_first", summary="written", max_input_tokens=None
+    )
 
 
 def test_what_a_folder_declares_is_read(tmp_path):

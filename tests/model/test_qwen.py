@@ -7,9 +7,9 @@ import torch
 from tiny_qwen import ENGLISH, MOOD, MOODS, QUESTIONS, REPLIES, TEXT, close, fresh, laid_out, likelihood, reordered
 
 from qwen_allinone.errors import EmptyTextError, InputError, ModelMemoryError, QuestionError, TextTooLongError
-from qwen_allinone.model import Threshold, Calibration, Capabilities, Choice, Message, Score, SharedQwen
-from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
+from qwen_allinone.model import Calibration, Capabilities, Choice, Message, Score, SharedQwen, Threshold
 from qwen_allinone.model.decisions.questions import render_question
+from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
 
 
 def brute_force(qwen: SharedQwen, text: str, question, language: str, history=()) -> dict[str, float]:
@@ -121,7 +121,7 @@ def test_instruction_first_puts_the_questions_before_the_text(any_qwen, declared
         system = Message("system", f"{persona.content}\n\n{rendered.text}")
         before = any_qwen.chat.turns([system, user]) + any_qwen.chat.opening()
         logs = [
-            likelihood(any_qwen.model, before, [*any_qwen.chat.encode(words), any_qwen.chat.end_of_turn])
+            likelihood(any_qwen.local.model, before, [*any_qwen.chat.encode(words), any_qwen.chat.end_of_turn])
             for words in rendered.options.values()
         ]
         total = sum(map(math.exp, logs))
@@ -198,7 +198,7 @@ def test_the_next_turn_reads_the_last_reply_and_the_new_text_only(any_qwen):
 
 def test_the_next_turn_reads_its_own_text_only(any_qwen):
     """The reply was computed when it was written; reading on from it gives what reading everything anew gives."""
-    shared, cold = fresh(any_qwen), fresh(any_qwen, cache=PrefixCache(0))
+    shared, cold = fresh(any_qwen), fresh(any_qwen, prefix_cache=PrefixCache(0))
     reply = shared.generate(TEXT, min_new_tokens=12, max_new_tokens=12)
     history = [Message("user", TEXT), Message("assistant", reply.text)]
     before = shared.local.prefix_cache.statistics.reused_tokens
@@ -216,9 +216,9 @@ def test_notes_are_not_kept(any_qwen, layout):
     """A memory that was forgotten does not live on among what was read."""
     shared = fresh(any_qwen, capabilities=Capabilities(layout=layout))
     note = "记得：用户叫小明。"
-    shared.generate(TEXT, notes=note, max_new_tokens=4)
+    shared.generate(TEXT, context=note, max_new_tokens=4)
     words = shared.chat.encode(note)
-    for ids in shared._cache._entries:
+    for ids in shared.local.prefix_cache._entries:
         assert not any(list(ids[start : start + len(words)]) == words for start in range(len(ids)))
 
 
@@ -232,11 +232,11 @@ def test_the_persona_is_read_once(any_qwen):
 
 def test_a_cache_of_zero_bytes_changes_no_decision(any_qwen):
     """Decisions do not depend on the cache."""
-    cold = fresh(any_qwen, cache=PrefixCache(0))
+    cold = fresh(any_qwen, prefix_cache=PrefixCache(0))
     for _ in range(2):
         decisions, warm = cold.decide(TEXT, QUESTIONS), any_qwen.decide(TEXT, QUESTIONS)
         assert all(close(decisions[name].probabilities, warm[name].probabilities) for name in QUESTIONS)
-    assert cold.cache_statistics.entries == 0
+    assert cold.local.prefix_cache.statistics.entries == 0
 
 
 # Replies
@@ -258,7 +258,7 @@ def test_streamed_pieces_are_the_reply(trained):
 def test_notes_stand_behind_the_branch_point(any_qwen):
     """Notes are a system turn behind the text, and what is kept of the prompt ends before them."""
     shared = fresh(any_qwen)
-    reply = shared.generate(TEXT, notes="记得：用户叫小明。", max_new_tokens=1)
+    reply = shared.generate(TEXT, context="记得：用户叫小明。", max_new_tokens=1)
     prefix = shared.chat.turns(laid_out(TEXT))
     notes = shared.chat.turn(Message("system", "记得：用户叫小明。"))
     assert reply.prompt_tokens == len(prefix) + len(notes) + len(shared.chat.opening())
@@ -273,7 +273,7 @@ def test_notes_stand_behind_the_branch_point(any_qwen):
 def test_notes_stand_in_the_system_turn_of_instruction_first_models(any_qwen):
     """A model that declares the other layout finds the notes behind the persona."""
     shared = fresh(any_qwen, capabilities=Capabilities(layout="instruction_first"))
-    reply = shared.generate(TEXT, notes="记得。", max_new_tokens=1)
+    reply = shared.generate(TEXT, context="记得。", max_new_tokens=1)
     persona, user = laid_out(TEXT)
     prompt = shared.chat.turns([Message("system", f"{persona.content}\n\n记得。"), user]) + shared.chat.opening()
     assert reply.prompt_tokens == len(prompt)
@@ -282,7 +282,7 @@ def test_notes_stand_in_the_system_turn_of_instruction_first_models(any_qwen):
 def test_notes_without_a_system_turn_make_one(any_qwen):
     """Notes for a conversation that begins with the user never turn the user's words into a system turn."""
     shared = fresh(any_qwen, capabilities=Capabilities(layout="instruction_first"))
-    with shared.stream_messages([Message("user", TEXT)], notes="记得。", max_new_tokens=1) as stream:
+    with shared.stream_messages([Message("user", TEXT)], context="记得。", max_new_tokens=1) as stream:
         list(stream)
     prompt = shared.chat.turns([Message("system", "记得。"), Message("user", TEXT)]) + shared.chat.opening()
     assert stream.reply.prompt_tokens == len(prompt)
@@ -340,7 +340,7 @@ def test_a_text_beyond_the_window_can_be_decided_by_its_excerpt(qwen):
 
 def test_threads_deciding_and_writing_get_what_one_thread_gets(trained):
     """Many threads that decide and write at once get exactly what they get one after the other."""
-    shared = fresh(trained, cache=PrefixCache(200_000))
+    shared = fresh(trained, prefix_cache=PrefixCache(200_000))
     texts = [*MOODS, *REPLIES] * 4
 
     def work(text: str):
@@ -393,9 +393,9 @@ def test_the_cache_can_be_bounded_and_switched_off(qwen):
     shared = fresh(qwen)
     expected = shared.decide(TEXT, QUESTIONS), shared.generate(TEXT, max_new_tokens=5)
     assert shared.local.prefix_cache.statistics.bytes > 0
-    shared.cache_bytes = 0
+    shared.local.prefix_cache.max_bytes = 0
     assert (shared.local.prefix_cache.statistics.bytes, shared.local.prefix_cache.statistics.entries) == (0, 0)
     assert (shared.decide(TEXT, QUESTIONS), shared.generate(TEXT, max_new_tokens=5)) == expected
     assert shared.local.prefix_cache.statistics.bytes == 0
     with pytest.raises(InputError, match="-1"):
-        shared.cache_bytes = -1
+        shared.local.prefix_cache.max_bytes = -1

@@ -1,9 +1,10 @@
+import numpy as np
 import pytest
 import torch
 
-from qwen_allinone.model import SharedQwen
+from qwen_allinone.model import Features, SharedQwen
 from qwen_allinone.model.engine.local.prefix_cache import PrefixCache, as_dynamic_cache
-from qwen_allinone.model.engine.local.runner import Scorer
+from qwen_allinone.model.engine.local.runner import ModelRunner
 
 
 def states(length: int, value: float = 1.0):
@@ -14,6 +15,12 @@ def states(length: int, value: float = 1.0):
 def bytes_of(length: int) -> int:
     """What the states of so many tokens take."""
     return 16 * length
+
+
+@torch.inference_mode()
+def read(runner: ModelRunner, ids: list[int]) -> None:
+    """Read a prefix, and keep it."""
+    runner.read([tuple(ids)], [(len(ids) - 1, len(ids))], layer=1)
 
 
 def test_nothing_is_found_in_an_empty_cache():
@@ -86,15 +93,15 @@ def test_clearing_forgets_everything():
 def test_continuing_leaves_stored_states_as_they_were(qwen):
     """Reading on and writing from stored states changes none of them."""
     cache = PrefixCache()
-    scorer = Scorer(qwen.local.model, cache)
+    runner = ModelRunner(qwen.local.model, cache)
     prefix = qwen.chat.encode("今天的实验终于成功了")
-    scorer.read(prefix)
+    read(runner, prefix)
     _, stored = cache.longest(prefix)
     before = [tensor.clone() for pair in stored for tensor in pair]
-    scorer.read([*prefix, *qwen.chat.encode("，大家都很高兴")])
+    read(runner, [*prefix, *qwen.chat.encode("，大家都很高兴")])
     continued = as_dynamic_cache(stored)
     with torch.no_grad():
-        qwen.local.model(input_ids=torch.tensor([[5, 6, 7]]), past_key_values=continued)
+        qwen.local.model(input_ids=torch.tensor([[5, 6, 7]]), cache=continued)
     continued.layers[0].keys.fill_(3.0)
     _, after = cache.longest(prefix)
     assert all(
@@ -105,25 +112,27 @@ def test_continuing_leaves_stored_states_as_they_were(qwen):
 def test_logits_with_and_without_cached_states_are_equal(any_qwen):
     """Continuing from stored states gives the logits of reading everything at once."""
     ids = any_qwen.chat.encode("The experiment finally worked. 今天的实验终于成功了！")
-    scorer = Scorer(any_qwen.model, PrefixCache())
-    scorer.read(ids[:6])
+    cache = PrefixCache()
+    runner = ModelRunner(any_qwen.local.model, cache)
+    read(runner, ids[:6])
+    read(runner, ids[:12])
     with torch.no_grad():
-        whole = any_qwen.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, 12:]
-        past = as_dynamic_cache(scorer.read(ids[:12]))
-        continued = any_qwen.model(input_ids=torch.tensor([ids[12:]]), past_key_values=past).logits
+        whole = any_qwen.local.model(input_ids=torch.tensor([ids]), use_cache=False).logits[:, 12:]
+        past = as_dynamic_cache(cache.longest(ids[:12])[1])
+        continued = any_qwen.local.model(input_ids=torch.tensor([ids[12:]]), cache=past).logits
     assert torch.allclose(whole, continued, atol=1e-4)
 
 
 def test_greedy_replies_with_and_without_cache_are_equal(any_qwen):
     """A reply is the same whether its prompt was read before or not."""
-    cold = SharedQwen.from_model(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache(0))
-    warm = SharedQwen.from_model(any_qwen.model, any_qwen.tokenizer, cache=PrefixCache())
+    cold = SharedQwen.from_model(any_qwen.local.model, any_qwen.local.tokenizer, prefix_cache=PrefixCache(0))
+    warm = SharedQwen.from_model(any_qwen.local.model, any_qwen.local.tokenizer, prefix_cache=PrefixCache())
     for _ in range(2):
         assert warm.generate("今天的实验终于成功了", max_new_tokens=12) == cold.generate(
             "今天的实验终于成功了", max_new_tokens=12
         )
-    assert cold.cache_statistics.reused_tokens == 0
-    assert warm.cache_statistics.reused_tokens > 0
+    assert cold.local.prefix_cache.statistics.reused_tokens == 0
+    assert warm.local.prefix_cache.statistics.reused_tokens > 0
 
 
 def test_a_longer_reading_takes_the_place_of_those_it_goes_on_from():
@@ -139,3 +148,29 @@ def test_a_longer_reading_takes_the_place_of_those_it_goes_on_from():
     assert cache.holds([1, 2, 3]) and cache.holds([9]) and not cache.holds([1, 3])
     length, found = cache.longest([1, 2, 7])
     assert (length, found[0][0].shape[2]) == (2, 2)
+
+
+def test_features_live_as_long_as_their_prefix():
+    """They are found for exactly their tokens and layer, also within a longer reading, and go with it."""
+    cache, features = PrefixCache(bytes_of(8)), Features(np.ones(2, np.float32), np.zeros(2, np.float32))
+    cache.store_features([1, 2], 1, features)
+    assert cache.features([1, 2], 1) is None
+    cache.store([1, 2], states(2))
+    cache.store_features([1, 2], 1, features)
+    cache.store([1, 2, 3, 4], states(4))
+    assert cache.features([1, 2], 1) is features
+    assert cache.features([1, 2], 2) is None
+    assert cache.features([1, 2, 3], 1) is None
+    cache.store([5, 6, 7, 8, 9], states(5))
+    assert cache.features([1, 2], 1) is None
+
+
+def test_what_was_begun_before_a_clear_is_not_stored_after_it():
+    """It may come from other weights."""
+    cache = PrefixCache()
+    begun = cache.clears
+    cache.clear()
+    cache.store([1, 2], states(2), begun=begun)
+    assert not cache.holds([1, 2])
+    cache.store([1, 2], states(2), begun=cache.clears)
+    assert cache.holds([1, 2])

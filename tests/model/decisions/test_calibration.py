@@ -116,7 +116,9 @@ def test_a_prior_per_token_leaves_a_content_free_text_undecided(any_qwen):
 
 def test_a_model_declares_its_own_corrections(qwen):
     """What ``capabilities.json`` says holds unless the caller gives a calibration."""
-    declared = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer, capabilities=Capabilities(prior=True, length_normalized=True))
+    declared = SharedQwen.from_model(
+        qwen.local.model, qwen.local.tokenizer, capabilities=Capabilities(prior=True, length_normalized=True)
+    )
     assert declared.calibration == Calibration(prior=True, length_normalized=True)
     expected = qwen.decide(TEXT, QUESTIONS, calibration=declared.calibration)
     assert all(

@@ -1,7 +1,6 @@
 import copy
 import math
 import random
-from functools import partial
 
 import pytest
 import torch
@@ -9,9 +8,9 @@ from tiny_qwen import REPLIES, laid_out
 from transformers import GenerationConfig, MinLengthLogitsProcessor
 
 from qwen_allinone.errors import InputError, TextTooLongError
-from qwen_allinone.model import Message, SharedQwen, SamplingParams
-from qwen_allinone.model.engine.stream import cut_at
-from qwen_allinone.model.engine.sampling import processors
+from qwen_allinone.model import Message, SamplingParams, SharedQwen
+from qwen_allinone.model.engine.local.sampler import logits_processors
+from qwen_allinone.model.engine.stream import StopTexts
 
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
@@ -59,10 +58,10 @@ def test_a_stop_text_is_found_wherever_the_pieces_are_split(seed):
         stop = "".join(chance.choices("ab", k=chance.randint(1, 5)))
         cuts = sorted(chance.sample(range(1, 12), k=chance.randint(0, 8)))
         pieces = [text[start:end] for start, end in zip([0, *cuts], [*cuts, 12], strict=True)]
-        stopped = []
-        passed = list(cut_at([stop], iter(pieces), partial(stopped.append, True)))
+        stops = StopTexts([stop])
+        passed = list(stops.cut(iter(pieces)))
         assert "".join(passed) == text.partition(stop)[0]
-        assert bool(stopped) == (stop in text)
+        assert stops.found == (stop in text)
         assert all(passed)
 
 
@@ -130,7 +129,7 @@ def test_the_last_free_position_can_be_written(qwen):
 @pytest.mark.parametrize("closing", ["<|im_end|>", "<|endoftext|>"])
 def test_both_closing_tokens_end_a_reply(trained, tokenizer, closing):
     """A model that closes its replies with either token is stopped by it."""
-    model = copy.deepcopy(trained.model)
+    model = copy.deepcopy(trained.local.model)
     rows = [trained.chat.end_of_turn, tokenizer.convert_tokens_to_ids(closing)]
     model.lm_head.weight.data[rows] = model.lm_head.weight.data[rows[::-1]]
     reply = SharedQwen.from_model(model, tokenizer).generate(ZH)
@@ -139,7 +138,7 @@ def test_both_closing_tokens_end_a_reply(trained, tokenizer, closing):
 
 def test_a_models_own_generation_config_is_not_obeyed(trained, tokenizer):
     """Whatever its folder says about ends, lengths and sampling, a model replies as it is asked to."""
-    model = copy.deepcopy(trained.model)
+    model = copy.deepcopy(trained.local.model)
     model.generation_config = GenerationConfig(
         eos_token_id=trained.chat.encode("好")[:1],
         max_length=3,
@@ -155,7 +154,7 @@ def test_a_models_own_generation_config_is_not_obeyed(trained, tokenizer):
 def test_greedy_replies_are_those_of_generate(any_qwen):
     """Without a temperature a reply is what transformers' own greedy search gives."""
     prompt = any_qwen.chat.turns(laid_out(ZH)) + any_qwen.chat.opening()
-    expected = any_qwen.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
+    expected = any_qwen.local.model.generate(input_ids=torch.tensor([prompt]), max_new_tokens=16, do_sample=False)
     ids = expected[0, len(prompt) :].tolist()
     reply = any_qwen.generate(ZH, max_new_tokens=16)
     assert (reply.text, reply.completion_tokens) == (any_qwen.chat.decode(ids), len(ids))
@@ -276,7 +275,7 @@ def test_misspelt_options_are_errors(qwen):
 
 def test_no_reply_ends_too_early_by_the_rule_of_generate(qwen):
     """The scores are those that its processor gives, before and after the shortest length."""
-    ours = processors(SamplingParams(min_new_tokens=3), qwen.chat.stop_ids)
+    ours = logits_processors(SamplingParams(min_new_tokens=3), qwen.chat.stop_ids)
     theirs = MinLengthLogitsProcessor(3, list(qwen.chat.stop_ids))
     for length in range(5):
         written, scores = torch.zeros(1, length, dtype=torch.long), torch.randn(1, len(qwen.local.tokenizer))

@@ -7,15 +7,15 @@ from qwen_allinone.errors import (
     InputError,
     ModelNotFoundError,
 )
-from qwen_allinone.model import RemoteQwen, SharedQwen
+from qwen_allinone.model import SharedQwen
 
 
 def test_the_model_is_named_where_there_are_several() -> None:
     """Behind the URL."""
     with scripted_server(models=models("a", "b"), chat=reply("ok")) as script:
         with pytest.raises(ModelNotFoundError, match="it offers a, b; append #NAME"):
-            RemoteQwen(script.url)
-        qwen = RemoteQwen(f"{script.url}#b")
+            SharedQwen.connect(script.url)
+        qwen = SharedQwen.connect(f"{script.url}#b")
         assert qwen.generate("好").text == "ok"
         assert script.asked[-1][1]["model"] == "b"
         assert qwen.name == f"{script.url}#b"
@@ -24,7 +24,7 @@ def test_the_model_is_named_where_there_are_several() -> None:
 def test_the_context_window_is_what_the_server_tells() -> None:
     """In place of the usual one."""
     with scripted_server(models=models("m", max_model_len=512)) as script:
-        assert RemoteQwen(script.url).context_window == 512
+        assert SharedQwen.connect(script.url).context_window == 512
 
 
 @pytest.mark.parametrize(

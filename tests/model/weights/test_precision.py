@@ -1,4 +1,4 @@
-"""In which numbers a model computes."""
+"""The precision that a model is loaded in."""
 
 import json
 import os
@@ -14,14 +14,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from qwen_allinone.errors import CapabilityError, InputError
-from qwen_allinone.model import Decision, SharedQwen, int8, loading, precision
-from qwen_allinone.model.weights.int8 import Int8Linear
-from qwen_allinone.model.weights.cache import Int8Shelf
+from qwen_allinone.model import Decision, SharedQwen
+from qwen_allinone.model.decisions.self_test import self_test
 from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.model.weights import int8, loading, precision
+from qwen_allinone.model.weights.cache import QuantizedWeightsCache
+from qwen_allinone.model.weights.int8 import Int8Linear
 from qwen_allinone.model.weights.loading import LoadedModel
-from qwen_allinone.model.weights.precision import load_precisely
-from qwen_allinone.model.decisions.self_test import probe
-from qwen_allinone.model.weights.report import Verdict
+from qwen_allinone.model.weights.precision import load_in_precision
+from qwen_allinone.model.weights.report import QuantizationReport
 
 pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no int8 operators for this CPU")
 
@@ -30,7 +31,7 @@ pytestmark = pytest.mark.skipif(not int8.available(), reason="this torch has no 
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder, and no model too small for int8."""
     monkeypatch.setenv("QWEN_ALLINONE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(precision, "_SMALL", 0)
+    monkeypatch.setattr(precision, "MIN_PARAMETERS", 0)
     return tmp_path / "cache"
 
 
@@ -46,7 +47,7 @@ def _decided(option: str, count: int = 40) -> list[Decision]:
 
 
 class _Examiner:
-    """Answers the probe for a model; in int8 as it is told, according to the layers that stayed."""
+    """Answers the self-test for a model; in int8 as it is told, according to the layers that stayed."""
 
     def __init__(self, int8_answers: dict[tuple[bool, bool], Sequence[Decision]]) -> None:
         self._answers = int8_answers
@@ -65,77 +66,79 @@ class _Examiner:
 _ALL, _OUTPUT, _DOWN = (False, False), (True, False), (True, True)
 
 
-@pytest.mark.parametrize(("right", "staying"), [([_ALL], "none"), ([_OUTPUT], "output"), ([_DOWN], "output and down")])
+@pytest.mark.parametrize(
+    ("right", "modules"), [([_ALL], ()), ([_OUTPUT], ("lm_head",)), ([_DOWN], ("lm_head", "down_proj"))]
+)
 def test_layers_stay_in_fp32_until_int8_decides_as_fp32_does(
-    folder: str, right: list[tuple[bool, bool]], staying: str
+    folder: str, right: list[tuple[bool, bool]], modules: tuple[str, ...]
 ) -> None:
     """The first that agrees is taken: all in int8, then without the output, then without the down projections too."""
     examiner = _Examiner({key: _decided("yes" if key in right else "no") for key in (_ALL, _OUTPUT, _DOWN)})
-    found, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
-    assert (verdict.precision, verdict.staying, verdict.agreed, verdict.clear) == ("int8", staying, 40, 40)
+    found, report = load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
+    assert (report.dtype, report.modules_to_not_convert, report.agreed, report.clear) == ("int8", modules, 40, 40)
     assert isinstance(found.model.get_submodule("model.layers.0.self_attn.q_proj"), Int8Linear)
 
 
 def test_int8_is_dropped_if_it_never_agrees(folder: str) -> None:
-    """The model stays as it was, and the verdict says how often they agreed."""
+    """The model stays as it was, and the report says how often they agreed."""
     wrong = _decided("yes", 39) + _decided("no", 1)
-    found, verdict = load_precisely(
-        folder, device="cpu", wanted="auto", answers=_Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), wrong))
+    found, report = load_in_precision(
+        folder, device="cpu", precision="auto", self_test=_Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), wrong))
     )
-    assert (verdict.precision, verdict.agreed, verdict.clear) == ("fp32", 39, 40)
+    assert (report.dtype, report.agreed, report.clear) == ("fp32", 39, 40)
     assert not any(isinstance(part, Int8Linear) for part in found.model.modules())
 
 
 def test_toss_ups_prove_nothing(folder: str) -> None:
     """A model whose answers are all toss-ups, as one of random weights, stays in fp32."""
     unsure = [Decision.from_probabilities({"yes": 0.51, "no": 0.49}, None)] * 40
-    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=lambda _: unsure)
-    assert verdict.precision == "fp32" and "0 decisions of the probe are clear" in verdict.reason
+    _, report = load_in_precision(folder, device="cpu", precision="auto", self_test=lambda _: unsure)
+    assert report.dtype == "fp32" and "0 decisions of the self-test are clear" in report.reason
 
 
-def test_small_models_are_not_probed(folder: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_models_are_not_tested(folder: str, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They load as they always did, and nothing is written."""
-    monkeypatch.setattr(precision, "_SMALL", 10**8)
+    monkeypatch.setattr(precision, "MIN_PARAMETERS", 10**8)
 
     def refuse(_: LoadedModel) -> Sequence[Decision]:
         raise AssertionError
 
-    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=refuse)
-    assert verdict.precision == "fp32" and "100 million" in verdict.reason
+    _, report = load_in_precision(folder, device="cpu", precision="auto", self_test=refuse)
+    assert report.dtype == "fp32" and "100 million" in report.reason
     assert not cache.exists()
 
 
 @pytest.mark.parametrize("right", [True, False])
-def test_a_second_start_neither_probes_nor_reads_the_fp32_weights(
+def test_a_second_start_neither_tests_nor_reads_the_fp32_weights(
     folder: str, right: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The verdict is kept, and with int8 the weights; a second start gives the same model."""
+    """The report is kept, and with int8 the weights; a second start gives the same model."""
     examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes" if right else "no")))
-    first, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    first, report = load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
     asked = examiner.asked
     if right:
         monkeypatch.setattr(loading, "load", None)
-    second, again = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
-    assert (again, examiner.asked) == (verdict, asked)
+    second, again = load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
+    assert (again, examiner.asked) == (report, asked)
     ids = torch.arange(20)[None]
     with torch.inference_mode():
         assert torch.equal(first.model(ids).logits, second.model(ids).logits)
 
 
-def test_a_model_that_is_to_decide_otherwise_is_probed_anew(folder: str) -> None:
-    """The verdict was on decisions after all of its layers."""
+def test_a_model_that_is_to_decide_otherwise_is_tested_anew(folder: str) -> None:
+    """The report was on decisions after all of its layers."""
     examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
-    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
     asked = examiner.asked
     (Path(folder) / "capabilities.json").write_text('{"decision_layers": 1}', encoding="utf-8")
-    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
     assert examiner.asked > asked
 
 
-def test_other_weights_in_the_folder_are_probed_anew(folder: str, cache: Path) -> None:
+def test_other_weights_in_the_folder_are_tested_anew(folder: str, cache: Path) -> None:
     """What was kept belongs to weights, not to a name, a size or a date; and the old ones are removed."""
     examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
-    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
     path = Path(folder) / "model.safetensors"
     weights, dates = load_file(path), path.stat()
     weights = {name: weight.clone() for name, weight in weights.items()}
@@ -144,7 +147,7 @@ def test_other_weights_in_the_folder_are_probed_anew(folder: str, cache: Path) -
     save_file(weights, path, {"format": "pt"})
     os.utime(path, ns=(dates.st_atime_ns, dates.st_mtime_ns))
     assert path.stat().st_size == dates.st_size
-    found, _ = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    found, _ = load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
     assert examiner.asked == 4
     assert len(list(cache.rglob("*.safetensors"))) == 1
     plain = loading.load(folder, device="cpu", dtype=torch.float32).model
@@ -161,30 +164,36 @@ def test_an_error_in_int8_leaves_the_model_in_fp32(folder: str, cache: Path) -> 
             raise MemoryError("no room for two")
         return _decided("yes")
 
-    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=answers)
-    assert (verdict.precision, verdict.reason) == ("fp32", "int8 could not be tried: no room for two")
+    _, report = load_in_precision(folder, device="cpu", precision="auto", self_test=answers)
+    assert (report.dtype, report.reason) == ("fp32", "int8 could not be tried: no room for two")
     assert not list(cache.rglob("*.json"))
 
 
-def test_a_verdict_that_makes_no_sense_is_none(folder: str, cache: Path) -> None:
+def test_a_report_that_makes_no_sense_is_none(folder: str, cache: Path) -> None:
     """A file that somebody edited is not believed."""
-    shelf = Int8Shelf(Path(folder))
-    shelf.keep_verdict(Verdict("int8", "fine"))
-    (path,) = cache.rglob("verdict-*.json")
-    assert shelf.verdict() == Verdict("int8", "fine")
-    path.write_text(path.read_text().replace('"none"', '"all"'))
-    assert shelf.verdict() is None
+    kept = QuantizedWeightsCache(Path(folder))
+    kept.keep_report(QuantizationReport("int8", "fine"))
+    (path,) = cache.rglob("report-*.json")
+    assert kept.report() == QuantizationReport("int8", "fine")
+    written = path.read_text()
+    for wrong in (
+        written.replace('"int8"', '"int2"'),
+        written.replace("[]", "5"),
+        written.replace('"dtype"', '"type"'),
+    ):
+        path.write_text(wrong)
+        assert kept.report() is None
 
 
-@pytest.mark.parametrize("broken", ["verdict-*.json", "int8-none.safetensors"])
+@pytest.mark.parametrize("broken", ["report-*.json", "int8.safetensors"])
 def test_a_broken_file_is_made_anew(folder: str, cache: Path, broken: str) -> None:
-    """A half-written verdict or weights cost time and nothing else."""
+    """A half-written report or weights cost time and nothing else."""
     examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
-    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
+    load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
     (path,) = cache.rglob(broken)
     path.write_bytes(path.read_bytes()[:50])
-    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
-    assert verdict.precision == "int8"
+    _, report = load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
+    assert report.dtype == "int8"
     assert len(path.read_bytes()) > 50
 
 
@@ -192,14 +201,14 @@ def test_a_cache_that_cannot_be_written_is_said(folder: str, cache: Path) -> Non
     """The model loads all the same."""
     cache.write_text("a file where the folder should be")
     with pytest.warns(UserWarning, match="QWEN_ALLINONE_CACHE"):
-        _, verdict = load_precisely(folder, device="cpu", wanted="int8", answers=lambda _: [])
-    assert verdict.precision == "int8"
+        _, report = load_in_precision(folder, device="cpu", precision="int8", self_test=lambda _: [])
+    assert report.dtype == "int8"
 
 
-def test_int8_as_asked_for_is_not_probed(folder: str) -> None:
+def test_int8_as_asked_for_is_not_tested(folder: str) -> None:
     """The caller knows."""
     shared = SharedQwen.load(folder, precision="int8")
-    assert (shared.precision.precision, shared.precision.agreed) == ("int8", None)
+    assert (shared.quantization.dtype, shared.quantization.agreed) == ("int8", None)
     assert isinstance(shared.local.model.lm_head, Int8Linear)
     assert SharedQwen.load(folder, precision="int8") is shared
     assert SharedQwen.load(folder, precision="fp32") is not shared
@@ -209,42 +218,42 @@ def test_the_environment_chooses(folder: str, monkeypatch: pytest.MonkeyPatch) -
     """``QWEN_ALLINONE_PRECISION`` stands in for an argument that is not given."""
     monkeypatch.setenv("QWEN_ALLINONE_PRECISION", "bf16")
     shared = SharedQwen.load(folder)
-    assert (shared.precision.precision, shared.local.model.dtype) == ("bf16", torch.bfloat16)
+    assert (shared.quantization.dtype, shared.local.model.dtype) == ("bf16", torch.bfloat16)
 
 
 def test_what_cannot_be_is_refused(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unknown word, and int8 where there are no operators or no CPU."""
     with pytest.raises(InputError, match="'int4' is unknown; allowed: auto, fp32, int8, bf16, fp16"):
-        load_precisely(folder, device="cpu", wanted="int4", answers=lambda _: [])
+        load_in_precision(folder, device="cpu", precision="int4", self_test=lambda _: [])
     with pytest.raises(CapabilityError, match="on cuda"):
-        load_precisely(folder, device="cuda", wanted="int8", answers=lambda _: [])
+        load_in_precision(folder, device="cuda", precision="int8", self_test=lambda _: [])
     monkeypatch.setattr(int8, "available", lambda: False)
     with pytest.raises(CapabilityError, match=re.escape(torch.__version__)):
-        load_precisely(folder, device="cpu", wanted="int8", answers=lambda _: [])
-    _, verdict = load_precisely(folder, device="cpu", wanted="auto", answers=lambda _: [])
-    assert verdict.precision == "fp32" and "no int8 operators" in verdict.reason
+        load_in_precision(folder, device="cpu", precision="int8", self_test=lambda _: [])
+    _, report = load_in_precision(folder, device="cpu", precision="auto", self_test=lambda _: [])
+    assert report.dtype == "fp32" and "no int8 operators" in report.reason
 
 
-def test_the_probe_asks_in_both_languages() -> None:
+def test_the_self_test_asks_in_both_languages() -> None:
     """Four questions about each of as many Chinese texts as English ones; every prompt is another."""
-    asked = probe()
+    asked = self_test()
     assert Counter(language_of(text) for text, _ in asked) == {"zh": 14, "en": 14}
     assert {len(questions) for _, questions in asked} == {4}
     assert len({text for text, _ in asked}) == len(asked)
 
 
 def test_a_model_that_knows_its_mind_proves_itself(trained: SharedQwen, tmp_path: Path) -> None:
-    """The whole way, with nothing made up: a model on disk answers the probe in fp32 and in int8."""
+    """The whole way, with nothing made up: a model on disk answers the self-test in fp32 and in int8."""
     folder = tmp_path / "trained"
-    trained.model.save_pretrained(folder)
-    trained.tokenizer.save_pretrained(folder)
+    trained.local.model.save_pretrained(folder)
+    trained.local.tokenizer.save_pretrained(folder)
     shared = SharedQwen.load(str(folder))
-    verdict = shared.precision
-    assert verdict.clear is not None and verdict.agreed is not None and verdict.speedup is not None
-    if verdict.agreed < 0.99 * verdict.clear:
-        assert verdict.precision == "fp32"
+    report = shared.quantization
+    assert report.clear is not None and report.agreed is not None and report.speedup is not None
+    if report.agreed < 0.99 * report.clear:
+        assert report.dtype == "fp32"
     else:
-        assert verdict.precision == "int8" or verdict.reason == "int8 is no faster on this CPU"
+        assert report.dtype == "int8" or report.reason == "int8 is no faster on this CPU"
 
 
 def test_clear_decisions_are_compared() -> None:
@@ -254,9 +263,9 @@ def test_clear_decisions_are_compared() -> None:
     assert precision.agreement([clear, clear, toss_up], [clear, other, other]) == (1, 2)
 
 
-def test_a_verdict_can_be_read_by_people(folder: str, cache: Path) -> None:
+def test_a_report_can_be_read_by_people(folder: str, cache: Path) -> None:
     """What was decided stands beside the weights."""
     examiner = _Examiner(dict.fromkeys((_ALL, _OUTPUT, _DOWN), _decided("yes")))
-    load_precisely(folder, device="cpu", wanted="auto", answers=examiner)
-    (path,) = cache.rglob("verdict-*.json")
+    load_in_precision(folder, device="cpu", precision="auto", self_test=examiner)
+    (path,) = cache.rglob("report-*.json")
     assert json.loads(path.read_text())["reason"] == "decides as fp32 does, and faster"

@@ -1,6 +1,6 @@
 import pytest
 
-from qwen_allinone.model import Threshold, Decision
+from qwen_allinone.model import Decision, Threshold
 
 
 def test_the_most_probable_option_is_chosen():

@@ -122,7 +122,7 @@ def test_prompts_are_those_of_the_models_own_template(name, real_tokenizers):
     generation = GENERATIONS[name]
     tokenizer = real_tokenizers[generation.has_thinking_tokens]
     template = template_of(generation, tokenizer)
-    chat = ChatML(tokenizer, ChatStyle.of_template(template))
+    chat = ChatML(tokenizer, ChatStyle.from_template(template))
     for messages in CONVERSATIONS:
         expected = rendered(generation, tokenizer, template, messages)
         assert chat.conversation(messages, thinking=generation.thinking) == expected, messages
@@ -135,7 +135,7 @@ def test_thoughts_of_earlier_replies_are_left_out_as_the_template_does(name, rea
     generation = GENERATIONS[name]
     tokenizer = real_tokenizers[True]
     template = template_of(generation, tokenizer)
-    chat = ChatML(tokenizer, ChatStyle.of_template(template))
+    chat = ChatML(tokenizer, ChatStyle.from_template(template))
     for thought in THOUGHTS:
         messages = [Message("user", "你好"), Message("assistant", thought), Message("user", "然后呢？")]
         expected = rendered(generation, tokenizer, template, messages)
@@ -259,4 +259,4 @@ def test_a_slow_tokenizer_is_refused(tokenizer):
 )
 def test_style_is_read_off_the_template(template, style):
     """What a template adds is recognised from its text, which is never run."""
-    assert ChatStyle.of_template(template) == style
+    assert ChatStyle.from_template(template) == style

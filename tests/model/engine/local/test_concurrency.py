@@ -2,14 +2,16 @@
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from many_threads import TEXTS, passes, under_way
+from many_threads import TEXTS, passes, under_way, wait_until
 from tiny_qwen import QUESTIONS, TEXT, fresh
 
 from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.engine.local import scheduler
 
 
 def test_decisions_come_between_the_steps_of_a_reply(qwen: SharedQwen) -> None:
@@ -66,12 +68,43 @@ def test_a_process_may_end_right_after_a_reply(model_folder: Path) -> None:
     program = (
         "import torch\n"
         "from qwen_allinone.model import SharedQwen\n"
-        "from qwen_allinone.model.reply_batch import ReplyBatch\n"
-        "goes_on = ReplyBatch._goes_on\n"
+        "from qwen_allinone.model.engine.local.scheduler import Scheduler\n"
+        "step = Scheduler.step\n"
         "def slowly(self):\n"
+        "    stepped = step(self)\n"
         "    for _ in range(40): torch.ones(700, 700) @ torch.ones(700, 700)\n"
-        "    return goes_on(self)\n"
-        "ReplyBatch._goes_on = slowly\n"
+        "    return stepped\n"
+        "Scheduler.step = slowly\n"
         f"SharedQwen.load({str(model_folder)!r}).generate('hello', max_new_tokens=1)\n"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0
+
+
+def test_a_thread_without_work_ends_and_the_next_request_starts_another(
+    qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An idle model costs no thread."""
+    monkeypatch.setattr(scheduler, "IDLE_SECONDS", 0.01)
+    shared = fresh(qwen)
+    before = set(threading.enumerate())
+    for _ in range(2):
+        shared.decide(TEXT, QUESTIONS)
+        wait_until(lambda: not [each for each in set(threading.enumerate()) - before if each.is_alive()])
+
+
+def test_an_interrupted_decision_leaves_the_model_to_the_others(model_folder: Path) -> None:
+    """Ctrl-C reaches the thread that waits, at once, and what it asks next is answered."""
+    program = (
+        "import _thread, signal, threading, time\n"
+        "from qwen_allinone.model import Noul, SharedQwen\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"qwen, asked = SharedQwen.load({str(model_folder)!r}), {{'need': Noul(instructions='?')}}\n"
+        "qwen.local.scheduler.call(lambda: time.sleep(3))\n"
+        "threading.Timer(0.3, _thread.interrupt_main).start()\n"
+        "try:\n"
+        "    qwen.decide('hello', asked)\n"
+        "except KeyboardInterrupt:\n"
+        "    print(qwen.decide('hello', asked)['need'].option, qwen.local.scheduler.load.idle)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", program], check=True, timeout=120, capture_output=True, text=True)
+    assert ran.stdout.split()[0] in ("yes", "no")

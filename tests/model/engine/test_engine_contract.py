@@ -1,4 +1,4 @@
-"""What holds for a model in memory holds for one on a server."""
+"""The contract of all engines: one in memory, and one on a real server."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +8,21 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone import Assistant
-from qwen_allinone.errors import EmptyTextError, InputError, QuestionError
-from qwen_allinone.model import Threshold, Calibration, ChatSharedQwen, Choice, Message, Noul, Score, SharedQwen
+from qwen_allinone.errors import CapabilityError, EmptyTextError, InputError, QuestionError
+from qwen_allinone.model import (
+    Calibration,
+    ChatSharedQwen,
+    Choice,
+    LocalEngine,
+    Message,
+    Noul,
+    Score,
+    SharedQwen,
+    Threshold,
+)
+from qwen_allinone.model.decisions.questions import render_question
+from qwen_allinone.model.engine.base import ScoreRequest
+from qwen_allinone.model.prompt.layout import persona
 
 MOOD = Choice(instructions="What is the mood?", criteria={"positive": "pleased, grateful", "negative": None})
 NEED = Noul(instructions="Is an answer needed?")
@@ -71,13 +84,40 @@ def test_earlier_turns_are_read(engine: SharedQwen) -> None:
 def test_many_texts_are_decided_in_their_order_each_as_alone(engine: SharedQwen) -> None:
     """An error stands in the place of its text."""
     texts = [*TEXTS[:2], " ", *TEXTS[:2]]
-    answers = list(engine.decide_all((text, {"mood": MOOD}) for text in texts))
+    answers = list(engine.decide_all(((text, {"mood": MOOD}) for text in texts), return_exceptions=True))
     assert isinstance(answers[2], EmptyTextError)
     for text, answer in zip(texts, answers, strict=True):
         if text.strip():
             alone = dict(engine.decide(text, {"mood": MOOD})["mood"].probabilities)
             assert isinstance(answer, dict)
             assert dict(answer["mood"].probabilities) == pytest.approx(alone, abs=1e-5)
+
+
+def test_an_engine_has_the_attributes_of_the_seam(engine: SharedQwen) -> None:
+    """What is named there is there; the local parts are found, or are missing, as attributes are."""
+    for name in ("capabilities", "chat", "context_window", "read", "score", "generate", "clear_cache"):
+        assert hasattr(engine.engine, name)
+    assert hasattr(engine, "local") is isinstance(engine.engine, LocalEngine)
+    engine.clear_cache()
+
+
+def test_hidden_states_are_given_or_refused_by_name(engine: SharedQwen) -> None:
+    """Never made up."""
+    if hasattr(engine, "local"):
+        assert engine.read(TEXTS[0], layer=1).mean.ndim == 1
+    else:
+        with pytest.raises(CapabilityError, match="hidden states"):
+            engine.read(TEXTS[0], layer=1)
+
+
+def test_scores_are_named_by_question_and_option(engine: SharedQwen) -> None:
+    """Several requests at once, each with results of its own, in their order."""
+    rendered = {"mood": render_question(MOOD, "zh"), 7: render_question(NEED, "zh")}
+    requests = [ScoreRequest([persona("zh"), Message("user", text)], rendered, "zh") for text in TEXTS]
+    found = [pending.result() for pending in engine.engine.score(requests)]
+    for scores in found:
+        assert {key: set(logs) for key, logs in scores.items()} == {"mood": set(MOOD.criteria), 7: {"yes", "no"}}
+    assert found[0] != found[1]
 
 
 def test_bad_inputs_are_refused(engine: SharedQwen) -> None:

@@ -40,12 +40,12 @@ def test_leaves_of_one_token_add_nothing_to_the_row():
     assert pack([Branch((5, 6), ((1,), (2,)))]).ids == (5, 6)
 
 
-def test_every_branch_sees_the_trunk():
+def test_every_branch_sees_the_prefix():
     """Tokens before the branches are read in turn and seen by all behind them; positions go on from them."""
-    packed = pack([Branch((20,), ((3, 9),)), Branch((30,), ((9,),))], trunk=(7, 8))
+    packed = pack([Branch((20,), ((3, 9),)), Branch((30,), ((9,),))], prefix=(7, 8))
     assert packed.ids == (7, 8, 20, 3, 30)
     assert packed.depths == (0, 1, 2, 3, 2)
-    assert packed.seen().int().tolist() == [
+    assert packed.visible().int().tolist() == [
         [1, 0, 0, 0, 0],
         [1, 1, 0, 0, 0],
         [1, 1, 1, 0, 0],

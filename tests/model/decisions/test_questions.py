@@ -10,6 +10,11 @@ from qwen_allinone.model import Choice, Noul, NoulCriteria, Score
 from qwen_allinone.model.decisions.questions import render_question
 
 
+def rendered(*asked, **options) -> dict:
+    """All parts of a rendered question."""
+    return vars(render_question(*asked, **options))
+
+
 @dataclass
 class Outside:
     """A question as another library might bring it: the same fields, another class."""
@@ -89,9 +94,7 @@ def test_questions_of_another_library_are_accepted(name):
     if isinstance(criteria, NoulCriteria):
         criteria = OutsideOutcomes(criteria.true, criteria.false)
     for language in ("zh", "en"):
-        assert render_question(Outside(own.type, own.instructions, criteria), language) == render_question(
-            own, language
-        )
+        assert rendered(Outside(own.type, own.instructions, criteria), language) == rendered(own, language)
 
 
 def test_questions_of_langchain_core_are_accepted():
@@ -99,7 +102,7 @@ def test_questions_of_langchain_core_are_accepted():
     decisions = pytest.importorskip("langchain_core.decisions", reason="langchain-core 1.8 has it, 1.7 has not")
     question = decisions.Choice(instructions="Mood?", criteria={"good": "glad", "bad": None})
     own = Choice(instructions="Mood?", criteria={"good": "glad", "bad": None})
-    assert render_question(question, "en") == render_question(own, "en")
+    assert rendered(question, "en") == rendered(own, "en")
 
 
 def test_structured_instructions_and_descriptions_are_written_as_json():
@@ -120,7 +123,7 @@ def test_only_the_options_of_a_choice_are_moved():
     assert list(moved.options) == ["中性", "积极", "消极"]
     assert moved.text.splitlines()[1:4] == ["- 中性", "- 积极：高兴", "- 消极：失望"]
     score = Score(instructions="?", criteria=["a", "b"])
-    assert render_question(score, "zh", order=[1, 0]) == render_question(score, "zh")
+    assert rendered(score, "zh", order=[1, 0]) == rendered(score, "zh")
 
 
 @pytest.mark.parametrize(
