@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from transformers import AutoTokenizer
-
-from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.capabilities import Capabilities
 from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
 from qwen_allinone.model.questions import Choice
+from transformers import AutoTokenizer
+
+from qwen_allinone.model import SharedQwen
 from training.circuit import new_model
 from training.sizes import Schedule, Size
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from transformers import AutoTokenizer
-
 from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
+from transformers import AutoTokenizer
+
 from training import bags
 from training.sources import Item, Source
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from qwen_allinone.model.chatml import Message
 from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.chatml import Message
 from tests.training.conftest import LABELS, QUESTION
 from training.circuit import decision_layers, grow, is_grown, language_weights, weights
 

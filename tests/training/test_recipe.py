@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from qwen_allinone.model.loading import bundled_folder
 
 from qwen_allinone.model import Choice, SharedQwen
-from qwen_allinone.model.loading import bundled_folder
 from training import circuit
 from training.__main__ import _in_training
 from training.phases import PHASES

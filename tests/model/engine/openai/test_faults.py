@@ -53,7 +53,6 @@ def test_a_server_that_goes_down_later_fails_what_is_asked_then() -> None:
 
 def test_a_slow_server_is_given_up() -> None:
     """After two tries of the timeout."""
-
     given_up = Event()
 
     def slow(_: Body) -> Answer:
@@ -260,7 +259,6 @@ def test_the_last_count_of_tokens_is_the_one_that_counts() -> None:
 @pytest.mark.parametrize("asks", ["qwen.decide('x', asked)", "list(qwen.decide_all(('x', asked) for _ in range(20)))"])
 def test_a_process_ends_while_a_server_keeps_it_waiting(asks: str) -> None:
     """Ctrl-C does not wait for what was asked."""
-
     ended = Event()
 
     def slow(_: Body) -> Answer:
