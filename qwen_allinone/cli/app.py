@@ -141,7 +141,7 @@ def route(
     failed = False
     for number, text in enumerate(given, start=1):
         try:
-            decision = router.decide(terminal.checked(text))
+            decision = router.decide(terminal.require_text(text))
         except InputError as error:
             failed |= not as_json
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(f"line {number}: {error}")
