@@ -12,7 +12,7 @@ from qwen_allinone.tools.sentiment import mood_question
 Rule = Callable[[str, Choice, dict[str, Any]], str]
 """Text, question, layout and calibration to the option that is decided."""
 
-TRUTH = {row.text: row.labels[0] for name in ("sentiment", "routes") for row in LabelledSet.shipped(name).rows}
+TRUTH = {row.text: row.labels[0] for name in ("sentiment", "routes") for row in LabelledSet.builtin(name).rows}
 
 
 class KnownModel:

@@ -18,15 +18,15 @@ def surveyed(rule, **options):
 def test_all_rows_are_taken_unless_told():
     """Without a number of rows the tasks are the whole shipped sets."""
     mood, route = shipped_tasks()
-    assert mood.labelled_set.digest == LabelledSet.shipped("sentiment").digest
-    assert route.labelled_set.digest == LabelledSet.shipped("routes").digest
+    assert mood.labelled_set.digest == LabelledSet.builtin("sentiment").digest
+    assert route.labelled_set.digest == LabelledSet.builtin("routes").digest
     assert shipped_tasks(10**6)[0].labelled_set.digest == mood.labelled_set.digest
 
 
 def test_fewer_rows_are_spread_over_the_set():
     """A sample has so many different rows, from the beginning to the end of the set, the same each time."""
     rows = shipped_tasks(ROWS)[0].labelled_set.rows
-    every = LabelledSet.shipped("sentiment").rows
+    every = LabelledSet.builtin("sentiment").rows
     assert len({row.id for row in rows}) == ROWS
     assert rows[0] == every[0] and every.index(rows[-1]) >= len(every) * (ROWS - 1) // ROWS
     assert rows == shipped_tasks(ROWS)[0].labelled_set.rows
@@ -35,8 +35,8 @@ def test_fewer_rows_are_spread_over_the_set():
 def test_a_model_that_is_right_has_full_accuracy_in_both_languages():
     """The first option of the mood question counts as positive, whatever it is called in the text's language."""
     found = layouts(Survey(KnownModel(right), shipped_tasks()))["text_first"]
-    assert (found["mood"]["accuracy"], found["mood"]["n"]) == (1.0, len(LabelledSet.shipped("sentiment").rows))
-    assert (found["route"]["accuracy"], found["route"]["n"]) == (1.0, len(LabelledSet.shipped("routes").rows))
+    assert (found["mood"]["accuracy"], found["mood"]["n"]) == (1.0, len(LabelledSet.builtin("sentiment").rows))
+    assert (found["route"]["accuracy"], found["route"]["n"]) == (1.0, len(LabelledSet.builtin("routes").rows))
     assert found["mood"]["interval"][0] > 0.98 and found["mood"]["interval"][1] == 1.0
     assert found["route"]["baseline"] < 1.0
 

@@ -123,7 +123,7 @@ def test_numbers_of_hits(tmp_path: Path):
 
 
 def test_same_id_twice_in_one_write(tmp_path: Path):
-    """Of two rows with the same id the last one stays."""
+    """The last of two rows with the same id stays."""
     store = Store(tmp_path)
     write(store, [Row("a", "first"), Row("a", "second")], [[1, 0, 0], [1, 0, 0]])
     with store.reading() as session:

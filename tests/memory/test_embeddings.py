@@ -58,7 +58,7 @@ def test_many_threads(bundled: Embeddings):
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_short_facts_are_found(bundled: Embeddings, language: str):
-    """Of thirteen facts the right one is among the best four for at least twelve in thirteen questions."""
+    """The right one of thirteen facts is among the best four for at least twelve in thirteen questions."""
     facts, questions = FACTS[language]["facts"], FACTS[language]["questions"]
     scores = np.array(bundled.embed_documents(list(questions))) @ np.array(bundled.embed_documents(facts)).T
     best = np.argsort(-scores, axis=1)[:, :4]

@@ -216,7 +216,7 @@ def test_only_headings(base: KnowledgeBase, tmp_path: Path):
 
 
 def test_retriever(base: KnowledgeBase, manual: Path):
-    """As a retriever the base returns documents with source, heading and similarity, also asynchronously."""
+    """The retriever of a base returns documents with source, heading and similarity, also asynchronously."""
     base.add(manual)
     retriever = base.as_retriever(k=2, min_similarity=-1)
     documents = retriever.invoke("几点关门？")

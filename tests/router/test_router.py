@@ -447,7 +447,7 @@ def test_a_tool_that_decides_reuses_the_reading_too(qwen):
 def test_the_bundled_model_routes_the_shipped_set(make_router, bundled_qwen, language):
     """At least three of four rows of the labelled set go where their label says, in each language."""
     router = make_router(qwen=bundled_qwen)
-    rows = [row for row in LabelledSet.shipped("routes").rows if row.language == language]
+    rows = [row for row in LabelledSet.builtin("routes").rows if row.language == language]
     right = [router.decide(row.text).option in row.labels for row in rows]
     assert len(rows) > 100
     assert sum(right) >= 0.75 * len(rows)

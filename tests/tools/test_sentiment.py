@@ -62,7 +62,7 @@ def test_the_conversation_before_the_text_is_read(extracting):
 
 def test_the_bundled_model_knows_plain_moods(bundled_qwen):
     """Of the labelled rows that say what they mean, at least three of four are decided rightly."""
-    rows = [row for row in LabelledSet.shipped("sentiment").rows if "plain" in row.slices]
+    rows = [row for row in LabelledSet.builtin("sentiment").rows if "plain" in row.slices]
     tool = SentimentTool(qwen=bundled_qwen)
     right = [tool.invoke(row.text).polarity in row.labels for row in rows]
     assert len(rows) > 150
