@@ -38,7 +38,7 @@ def main(
 ) -> None:
     """Measure, print and write the result file."""
     torch.set_num_threads(threads)
-    shipped = [row.text for row in LabelledSet.shipped("sentiment").rows]
+    shipped = [row.text for row in LabelledSet.builtin("sentiment").rows]
     asked = distinct(shipped, texts)
     with measured(model, random) as (name, told, options):
         qwen = SharedQwen.load(name, precision=precision)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Everything this package raises on purpose.
+"""Errors of this package, and the exit code or HTTP status of each kind.
 
     QwenAllInOneError
     ├── InputError            the caller gave something that cannot work: exit code 2, HTTP 4xx
@@ -15,8 +15,8 @@
     │   └── MissingExtraError     an optional dependency is not installed
     └── RunError              the request was fine, the run failed: exit code 1, HTTP 5xx
         ├── ModelBusyError        too many requests are waiting for the model
-        ├── ModelMemoryError      the machine has no room for what the model was to compute
-        ├── ServerError           the server of a remote model is down, slow, or answers nonsense
+        ├── ModelMemoryError      there is not enough memory for a pass of the model
+        ├── ServerError           a remote model's server is down, timed out, or sent an invalid response
         └── StoreBusyError        another process holds the data folder
 
 A message is one line: what was given, what is allowed, what to do.
@@ -24,7 +24,7 @@ A message is one line: what was given, what is allowed, what to do.
 
 
 class QwenAllInOneError(Exception):
-    """Root of the tree: catch this to catch everything this package raises on purpose."""
+    """Root of the tree: catch this to catch every error that this package raises on purpose."""
 
 
 class InputError(QwenAllInOneError, ValueError):
@@ -84,11 +84,11 @@ class ModelBusyError(RunError):
 
 
 class ModelMemoryError(RunError):
-    """There was no memory for a pass of the model; the message names what makes it smaller."""
+    """There was not enough memory for a pass of the model; the message names what makes it smaller."""
 
 
 class ServerError(RunError):
-    """The server of a remote model cannot be reached, is too slow, or answers nonsense."""
+    """The server of a remote model cannot be reached, timed out, or returned an invalid response."""
 
 
 class StoreBusyError(RunError):

@@ -1,4 +1,4 @@
-"""Defaults that the environment sets, read when they are needed."""
+"""Defaults from environment variables, read when they are needed."""
 
 import os
 from pathlib import Path
@@ -7,27 +7,27 @@ from qwen_allinone.errors import InputError
 
 
 def model_name() -> str:
-    """``QWEN_ALLINONE_MODEL``, or the bundled model."""
+    """Return ``QWEN_ALLINONE_MODEL``, or the bundled model."""
     return os.environ.get("QWEN_ALLINONE_MODEL") or "bundled"
 
 
 def embedder_name() -> str:
-    """``QWEN_ALLINONE_EMBEDDER``, or the bundled embedder."""
+    """Return ``QWEN_ALLINONE_EMBEDDER``, or the bundled embedder."""
     return os.environ.get("QWEN_ALLINONE_EMBEDDER") or "bundled"
 
 
 def precision() -> str:
-    """``QWEN_ALLINONE_PRECISION``, or ``auto``."""
+    """Return ``QWEN_ALLINONE_PRECISION``, or ``auto``."""
     return os.environ.get("QWEN_ALLINONE_PRECISION") or "auto"
 
 
 def api_key() -> str | None:
-    """``QWEN_ALLINONE_API_KEY``, for a model on a server; None if it needs none."""
+    """Return ``QWEN_ALLINONE_API_KEY``, for a model on a server; None if it needs none."""
     return os.environ.get("QWEN_ALLINONE_API_KEY") or None
 
 
 def home() -> Path:
-    """Where memories and knowledge bases are kept: ``QWEN_ALLINONE_HOME``, or ``~/.qwen-allinone``.
+    """Return the folder of memories and knowledge bases: ``QWEN_ALLINONE_HOME``, or ``~/.qwen-allinone``.
 
     Raises:
         InputError: the variable names the home of an unknown user.
@@ -36,7 +36,7 @@ def home() -> Path:
 
 
 def cache() -> Path:
-    """Where int8 weights are kept between starts: ``QWEN_ALLINONE_CACHE``, or ``~/.cache/qwen-allinone``.
+    """Return the folder of int8 weights kept between starts: ``QWEN_ALLINONE_CACHE``, or ``~/.cache/qwen-allinone``.
 
     Raises:
         InputError: the variable names the home of an unknown user.

@@ -18,7 +18,7 @@ from benchmarks.accuracy.chats import Exchange
 from benchmarks.accuracy.figure import Figure
 from benchmarks.accuracy.result import Result, weights_digest
 from qwen_allinone.errors import QwenAllInOneError
-from qwen_allinone.memory import embedder
+from qwen_allinone.memory import embeddings
 from qwen_allinone.model import SharedQwen, loading
 from training.embedder import retrieval_data
 
@@ -83,7 +83,7 @@ def _result(model: str, data: Path | None, parts: dict[str, list[Figure]]) -> Re
     name = folder.name if folder.is_dir() else model
     weights = {name: weights_digest(folder)}
     if data is not None:
-        weights["embedder"] = weights_digest(embedder.bundled_folder())
+        weights["embedder"] = weights_digest(embeddings.bundled_folder())
     return Result(
         model=name,
         weights=weights,

@@ -30,7 +30,7 @@ def figures(qwen: SharedQwen) -> list[Figure]:
 
 def _taken(qwen: SharedQwen, routes: list[Route]) -> Figure:
     """How many inputs of the default routes go to a user's route once there are some."""
-    rows = LabelledSet.shipped("routes").rows
+    rows = LabelledSet.builtin("routes").rows
     samples = scored(Task("taken", tuple(Exercise.route(row, routes) for row in rows), plain(qwen)).samples(qwen))
     names = {route.name for route in routes}
     share = Proportion(sum(sample.predicted in names for sample in samples), len(samples))

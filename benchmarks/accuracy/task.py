@@ -73,13 +73,13 @@ def plain(qwen: SharedQwen) -> Calibration:
 
 def route_task(qwen: SharedQwen, rows: Iterable[LabelledRow] | None = None) -> Task:
     """The default routes, by default over the shipped set."""
-    chosen = LabelledSet.shipped("routes").rows if rows is None else rows
+    chosen = LabelledSet.builtin("routes").rows if rows is None else rows
     return Task("route", tuple(map(Exercise.route, chosen)), plain(qwen))
 
 
 def mood_task(qwen: SharedQwen, rows: Iterable[LabelledRow] | None = None) -> Task:
     """The mood, by default over the shipped set."""
-    chosen = LabelledSet.shipped("sentiment").rows if rows is None else rows
+    chosen = LabelledSet.builtin("sentiment").rows if rows is None else rows
     return Task("mood", tuple(map(Exercise.mood, chosen)), plain(qwen))
 
 

@@ -141,7 +141,7 @@ def route(
     failed = False
     for number, text in enumerate(given, start=1):
         try:
-            decision = router.decide(terminal.checked(text))
+            decision = router.decide(terminal.require_text(text))
         except InputError as error:
             failed |= not as_json
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(f"line {number}: {error}")
@@ -200,17 +200,23 @@ def evaluate(
 ) -> None:
     """测准确率，连同区间和基线。 · Measure accuracy, with its interval and baseline."""
     from qwen_allinone.eval import LABEL_MAPS, LabelledSet
+    from qwen_allinone.eval.report import RESULT_FILES
+    from qwen_allinone.eval.result_folder import require_writable
     from qwen_allinone.eval.tables import report_tables
 
     name = "routes" if task is Task.ROUTE else "sentiment"
     if data is None:
-        rows = LabelledSet.shipped(name)
+        rows = LabelledSet.builtin(name)
     else:
-        rows = LabelledSet.of_file(data, text_column, label_column=label_column, label_map=LABEL_MAPS[name])
+        rows = LabelledSet.from_file(data, text_column, label_column=label_column, label_map=LABEL_MAPS[name])
+    if out is not None:
+        require_writable(out, RESULT_FILES)
     run = _eval_run(open_assistant(model), task, rows)
     with terminal.progress_bar(task) as progress:
-        report = run.execute(out, progress=progress)
+        report = run.execute(progress=progress)
     terminal.show_json(report.to_json()) if as_json else terminal.show(report_tables(report))
+    if out is not None:
+        report.save(out)  # last, so that a disk that is full by now costs the files and not the figures
 
 
 @app.command()
@@ -220,7 +226,7 @@ def demo(*, model: Model = None, as_json: AsJson = False) -> None:
     from qwen_allinone.eval import LabelledSet
 
     assistant = open_assistant(model)
-    run = _eval_run(assistant, Task.SENTIMENT, LabelledSet.shipped("sentiment"))
+    run = _eval_run(assistant, Task.SENTIMENT, LabelledSet.builtin("sentiment"))
     if not as_json:
         show_demo(assistant, run)
         return

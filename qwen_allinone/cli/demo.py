@@ -101,7 +101,7 @@ def _show_told(told: Told) -> None:
 
 
 def _heading(text: str) -> None:
-    terminal.show(f"\n{text}\n{'─' * 60}", style="bold cyan")
+    terminal.show(f"\n{text}\n{'─' * 40}", style="bold cyan")
 
 
 def _ask_in_own_process(text: str, *, user: str, model: str, home: str) -> tuple[int, dict[str, Any]]:

@@ -79,7 +79,7 @@ def memory_list(
     if as_json:
         terminal.show_json({"user": user, "memories": [vars(each) for each in memories]})
     for each in () if as_json else memories:
-        terminal.show(f"{each.created[:16].replace('T', ' ')}  {each.text}")
+        terminal.show(f"{terminal.local_time(each.created)}  {each.text}")
     if not as_json and not memories:
         terminal.show("还没有记忆 · no memories yet")
 

@@ -1,4 +1,4 @@
-"""What the command line reads and shows: texts in, lines, tables and JSON out."""
+"""Input and output of the command line: texts in, lines, tables and JSON out."""
 
 import json
 import os
@@ -7,8 +7,9 @@ import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 from rich.console import Console, RenderableType
 from rich.text import Text
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
 MAX_CHARACTERS = 100_000
 """Longest text that one command takes."""
 
-_MAX_BYTES = 4 * MAX_CHARACTERS  # no character takes more than four in UTF-8
+MAX_BYTES = 4 * MAX_CHARACTERS  # no character takes more than four in UTF-8
+PIPE_WIDTH = 1_000
+"""Columns of a table that goes to a file or another program."""
+
 _TOO_LONG = f"longer than {MAX_CHARACTERS:,} characters; shorten it or split it"
 _ENVIRONMENT = {
     "ANONYMIZED_TELEMETRY": "False",
@@ -74,8 +78,12 @@ def prepare() -> None:
             stream.reconfigure(encoding="utf-8", errors="replace")
 
 
-def checked(text: str, what: str = "the text") -> str:
-    """The text itself.
+def require_text(text: str, name: str = "the text") -> str:
+    """Return the text unchanged.
+
+    Args:
+        text: what was given.
+        name: its name in the message.
 
     Raises:
         EmptyTextError: it is blank.
@@ -83,28 +91,28 @@ def checked(text: str, what: str = "the text") -> str:
         InputError: it is not valid Unicode, as arguments with bytes outside UTF-8 are not.
     """
     if not text.strip():
-        raise EmptyTextError(f"{what} is empty; give at least one character that is not white space")
+        raise EmptyTextError(f"{name} is empty; give at least one character that is not white space")
     if len(text) > MAX_CHARACTERS:
-        raise TextTooLongError(f"{what} is {_TOO_LONG}")
+        raise TextTooLongError(f"{name} is {_TOO_LONG}")
     if any("\ud800" <= character <= "\udfff" for character in text):
-        raise InputError(f"{what} is not valid UTF-8; give it in UTF-8")
+        raise InputError(f"{name} is not valid UTF-8; give it in UTF-8")
     return text
 
 
 def read_text(given: str) -> str:
-    """The argument, or standard input if it is ``-``.
+    """Return the argument, or standard input if it is ``-``.
 
     Raises:
         InputError: it is blank, too long or not UTF-8.
     """
     if given != "-":
-        return checked(given)
-    data = _standard_input().read(_MAX_BYTES + 1)
-    return checked(_decoded(data, "standard input"), "standard input")
+        return require_text(given)
+    data = _standard_input().read(MAX_BYTES + 1)
+    return require_text(_decode(data, "standard input"), "standard input")
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a UTF-8 file, or of standard input if the path is ``-``; blank ones included.
+    """Return the lines of a UTF-8 file, or of standard input if the path is ``-``; blank ones included.
 
     Raises:
         DataFileError: the file cannot be read or is not UTF-8.
@@ -124,7 +132,7 @@ def read_lines(path: str) -> list[str]:
 
 
 def arriving_lines(prompt: str) -> Iterator[bytes]:
-    """Lines of standard input as they come; from a person at a terminal they are asked for."""
+    """Yield lines of standard input as they come; a person at a terminal is asked for each."""
     if sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty():
         while True:
             try:
@@ -132,10 +140,10 @@ def arriving_lines(prompt: str) -> Iterator[bytes]:
             except EOFError:
                 show()
                 return
-    while line := _standard_input().readline(_MAX_BYTES + 2):
-        rest = line
+    while line := _standard_input().readline(MAX_BYTES + 2):
+        rest = line  # what a line has beyond the limit is read and dropped, so the next read begins at the next line
         while rest and not rest.endswith(b"\n"):
-            rest = _standard_input().readline(_MAX_BYTES)
+            rest = _standard_input().readline(MAX_BYTES)
         yield line.rstrip(b"\r\n")
 
 
@@ -146,52 +154,56 @@ def _standard_input() -> BinaryIO:
 
 
 def decoded_line(line: bytes) -> str:
-    """One line as text.
+    """Return one line as text.
 
     Raises:
         InputError: it is blank, too long or not UTF-8.
     """
-    return checked(_decoded(line, "the line"), "the line")
+    return require_text(_decode(line, "the line"), "the line")
 
 
-def _decoded(data: bytes, what: str) -> str:
-    if len(data) > _MAX_BYTES:
-        raise TextTooLongError(f"{what} is {_TOO_LONG}")
+def _decode(data: bytes, name: str) -> str:
+    if len(data) > MAX_BYTES:
+        raise TextTooLongError(f"{name} is {_TOO_LONG}")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{what} is not UTF-8 at byte {error.start}; give it in UTF-8") from error
+        raise InputError(f"{name} is not UTF-8 at byte {error.start}; give it in UTF-8") from error
 
 
 def show(content: RenderableType = "", *, style: str = "") -> None:
-    """One line or table on standard output."""
+    """Print a line or a table on standard output; in a file or a pipe a table is neither cut nor padded."""
+    console = _console()
     if isinstance(content, str):
-        _console().print(Text(printable(content), style=style), soft_wrap=True)
+        console.print(Text(printable(content), style=style), soft_wrap=True)
+    elif console.is_terminal:
+        console.print(content)
     else:
-        _console().print(content)
+        for line in _unpadded_lines(content):
+            console.print(Text(line), soft_wrap=True)
 
 
 def show_json(value: Any) -> None:
-    """One line of JSON on standard output."""
+    """Print one line of JSON on standard output."""
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()
 
 
 def show_error(message: object, *, kind: str = "error") -> None:
-    """One line on standard error."""
+    """Print one line on standard error."""
     line = " ".join(printable(str(message)).split())
-    Console(stderr=True).print(Text(f"{kind}: {line}"), soft_wrap=True, highlight=False)
+    _console(stderr=True).print(Text(f"{kind}: {line}"), soft_wrap=True)
 
 
 def show_opening(turn: "OpenTurn") -> None:
-    """Mood and route of a turn whose answer is still to come."""
+    """Print mood and route of a turn whose answer is still to come."""
     words = words_for(turn.text)
     show(str(turn.sentiment), style="bold")
     show(f"→ {words['route']} {turn.route} {turn.decision.probabilities[turn.route]:.2f}", style="dim")
 
 
 def show_answer(turn: "OpenTurn") -> None:
-    """The answer while it is written."""
+    """Print the answer while it is generated."""
     for piece in turn.pieces():
         if isinstance(turn.output, str):
             sys.stdout.write(printable(piece))
@@ -200,7 +212,7 @@ def show_answer(turn: "OpenTurn") -> None:
 
 
 def answer_line(text: str, output: Any) -> str:
-    """A route's output in words, in the language of the text."""
+    """Put a route's output into words, in the language of the text."""
     from qwen_allinone.tools import Intent, Sentiment
 
     words = words_for(text)
@@ -212,7 +224,7 @@ def answer_line(text: str, output: Any) -> str:
 
 
 def show_rest(turn: "Turn", *, prompt: bool = False) -> None:
-    """What was recalled and saved for a finished turn and, if asked for, what the model was told."""
+    """Print what was recalled and saved for a finished turn and, if asked for, what the model was told."""
     words = words_for(turn.text)
     if turn.recalled:
         show(words["recalled"], style="dim")
@@ -227,27 +239,32 @@ def show_rest(turn: "Turn", *, prompt: bool = False) -> None:
 
 
 def words_for(text: str) -> Mapping[str, str]:
-    """The labels of the output in the language of a text."""
+    """Return the labels of the output in the language of a text."""
     from qwen_allinone.model.prompt.language import language_of
 
     return _WORDS[language_of(text)]
 
 
 def printable(text: str) -> str:
-    """The text without control characters, which could steer the terminal; line ends and tabs stay."""
+    """Drop control characters, which could steer the terminal; line ends and tabs stay."""
     return "".join(mark for mark in text if mark in "\n\t" or unicodedata.category(mark) != "Cc")
 
 
 def shortened(text: str, width: int = 60) -> str:
-    """The text on one line of at most so many characters."""
+    """Put the text on one line of at most ``width`` characters."""
     line = " ".join(text.split())
     return line if len(line) <= width else f"{line[: width - 1]}…"
 
 
+def local_time(moment: str) -> str:
+    """Format an ISO 8601 time with an offset as date, hour and minute of the local time zone."""
+    return datetime.fromisoformat(moment).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
 @contextmanager
 def waiting(message: str) -> Iterator[None]:
-    """A sign of life on standard error, for a person only."""
-    console = Console(stderr=True)
+    """Show a sign of life on standard error, for a person only."""
+    console = _console(stderr=True)
     if not console.is_terminal:
         yield
         return
@@ -257,15 +274,30 @@ def waiting(message: str) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error, for a person only; call what it gives with how many of how many are done."""
+    """Show a bar on standard error, for a person only.
+
+    Yields:
+        A function to call with the number done and the number of all.
+    """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = _console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def _console() -> Console:
-    return Console(highlight=False, markup=False, emoji=False)
+def _console(*, stderr: bool = False) -> Console:
+    # Rich drops colours for NO_COLOR, but keeps bold and dim.
+    styles: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Console(stderr=stderr, color_system=styles, highlight=False, markup=False, emoji=False)
+
+
+def _unpadded_lines(content: RenderableType) -> list[str]:
+    """Render as plain lines: as wide as they are, or as ``COLUMNS`` says, without spaces at their ends."""
+    width = None if os.environ.get("COLUMNS") else PIPE_WIDTH
+    console = Console(width=width, color_system=None, highlight=False, markup=False, emoji=False)
+    with console.capture() as capture:
+        console.print(content)
+    return [line.rstrip() for line in capture.get().splitlines()]

@@ -49,8 +49,8 @@ class Task:
 def shipped_tasks(rows: int | None = None) -> tuple[Task, ...]:
     """The mood over the sentiment set and the route over the routes set, ``rows`` of each, evenly spaced."""
     return (
-        Task("mood", _spaced(LabelledSet.shipped("sentiment"), rows)),
-        Task("route", _spaced(LabelledSet.shipped("routes"), rows)),
+        Task("mood", _spaced(LabelledSet.builtin("sentiment"), rows)),
+        Task("route", _spaced(LabelledSet.builtin("routes"), rows)),
     )
 
 

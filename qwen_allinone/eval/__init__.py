@@ -1,7 +1,7 @@
-"""How good it is: labelled sets, runs over them, and what they say."""
+"""Evaluation: labelled sets, runs over them, and their reports."""
 
-from qwen_allinone.eval.labelled_set import LABEL_MAPS, LabelledRow, LabelledSet
-from qwen_allinone.eval.overlap import Overlap, overlapping
+from qwen_allinone.eval.dataset import LABEL_MAPS, LabelledRow, LabelledSet
+from qwen_allinone.eval.overlap import Overlap, find_overlaps
 from qwen_allinone.eval.report import EvalReport
 from qwen_allinone.eval.run import Decide, DecideAll, EvalRun, Progress
 from qwen_allinone.eval.sample import Sample
@@ -17,5 +17,5 @@ __all__ = [
     "Overlap",
     "Progress",
     "Sample",
-    "overlapping",
+    "find_overlaps",
 ]

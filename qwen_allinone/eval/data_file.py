@@ -14,10 +14,8 @@ from typing import Any
 from qwen_allinone.errors import DataFileError
 
 SUFFIXES = (".csv", ".tsv", ".jsonl")
-
-
-_MOST_BYTES = 512 * 2**20
-"""Of an unpacked file."""
+MAX_BYTES = 512 * 2**20
+"""Largest size of an unpacked file."""
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,11 @@ def _bytes(file: Traversable) -> bytes:
         return data
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-            unpacked = packed.read(_MOST_BYTES + 1)
+            unpacked = packed.read(MAX_BYTES + 1)  # a small file may unpack to more than the memory holds
     except (OSError, EOFError, zlib.error) as error:
         raise DataFileError(f"{file.name} is not a complete gzip file: {error}") from error
-    if len(unpacked) > _MOST_BYTES:
-        raise DataFileError(f"{file.name} unpacks to more than {_MOST_BYTES // 2**20} MB; split it")
+    if len(unpacked) > MAX_BYTES:
+        raise DataFileError(f"{file.name} unpacks to more than {MAX_BYTES // 2**20} MB; split it")
     return unpacked
 
 
@@ -84,7 +82,7 @@ def _json_lines(text: str, name: str) -> Iterator[Record]:
         where = f"{name}, line {number}"
         try:
             fields = json.loads(line)
-            json.dumps(fields, ensure_ascii=False).encode("utf-8")
+            json.dumps(fields, ensure_ascii=False).encode("utf-8")  # json.loads lets half a character through
         except UnicodeEncodeError as error:
             raise DataFileError(f"{where}: holds half of a character (a lone surrogate)") from error
         except (ValueError, RecursionError) as error:
@@ -113,7 +111,7 @@ def _separated(text: str, name: str, *, tabs: bool) -> Iterator[Record]:
 
 def _numbered(reader: Any, name: str) -> Iterator[tuple[str, list[str]]]:
     while True:
-        where = f"{name}, line {reader.line_num + 1}"
+        where = f"{name}, line {reader.line_num + 1}"  # the reader counts line breaks within fields, too
         try:
             values = next(reader, None)
         except csv.Error as error:

@@ -1,7 +1,7 @@
-"""What judged rows add up to.
+"""Metrics over decided rows: accuracy, precision, recall, F1, confusion, calibration.
 
-All figures are over the scored rows. Rows that could not be judged, by an abstention or an error, are never wrong:
-they are counted apart.
+All figures are over the scored rows. Rows without a decision, after an abstention or an error, are never wrong: they
+are counted apart.
 """
 
 from collections import Counter
@@ -11,23 +11,24 @@ from dataclasses import dataclass
 from qwen_allinone.eval.sample import Sample
 
 BINS = 15
+"""Number of confidence intervals."""
 
 
 @dataclass(frozen=True)
 class Proportion:
-    """How many of how many."""
+    """Hits among a number of trials."""
 
     hits: int
     n: int
 
     @property
     def value(self) -> float | None:
-        """In [0, 1]; None of nothing."""
+        """Hits by trials, in [0, 1]; None if there were none."""
         return self.hits / self.n if self.n else None
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95 % Wilson score interval (Wilson, 1927), low and high in [0, 1]; None of nothing."""
+        """Ends of the 95 % Wilson score interval (Wilson, 1927), each in [0, 1]; None if there were no trials."""
         if not self.n:
             return None
         from scipy.stats import binomtest
@@ -38,7 +39,7 @@ class Proportion:
 
 @dataclass(frozen=True)
 class ClassFigures:
-    """How well one label is found; each figure in [0, 1], and 0 where its denominator is."""
+    """Precision, recall and F1 of one label; each in [0, 1], and 0 where its denominator is 0."""
 
     label: str
     precision: float
@@ -50,7 +51,7 @@ class ClassFigures:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Which label was taken for which."""
+    """Number of rows for each pair of true and predicted label."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -59,7 +60,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What always giving the same answer would reach."""
+    """Accuracy of always giving the same answer."""
 
     label: str
     accuracy: Proportion
@@ -71,20 +72,20 @@ class Bin:
 
     n: int
     confidence: float
-    """Mean, in [0, 1]."""
+    """Mean probability of the predicted options, in [0, 1]."""
     accuracy: float
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Whether probabilities mean what they say."""
+    """Confidence against accuracy: the figures of a reliability diagram."""
 
     bins: tuple[Bin, ...]
-    """Those that hold rows, from low to high confidence."""
+    """Bins that hold rows, from low to high confidence."""
 
     @property
     def n(self) -> int:
-        """Scored rows."""
+        """Number of scored rows."""
         return sum(each.n for each in self.bins)
 
     @property
@@ -110,76 +111,84 @@ class SliceFigures:
 
 
 def scored(samples: Iterable[Sample]) -> list[Sample]:
-    """The rows that were judged."""
+    """Return the rows with a prediction."""
     return [sample for sample in samples if sample.predicted is not None]
 
 
 def accuracy(samples: Iterable[Sample]) -> Proportion:
-    """Share of the scored rows whose prediction is an accepted label."""
-    judged = scored(samples)
-    return Proportion(sum(bool(sample.correct) for sample in judged), len(judged))
+    """Return the share of the scored rows whose prediction is an accepted label."""
+    rows = scored(samples)
+    return Proportion(sum(bool(sample.correct) for sample in rows), len(rows))
 
 
 def baseline(samples: Iterable[Sample]) -> Baseline | None:
-    """The constant answer that most scored rows accept; ties go to the first by name. None without scored rows."""
-    judged = scored(samples)
-    if not judged:
+    """Return the constant answer that most scored rows accept, on a tie the first by name; None without scored rows."""
+    rows = scored(samples)
+    if not rows:
         return None
-    counts = Counter(label for sample in judged for label in sample.row.labels)
+    counts: Counter[str] = Counter()
+    for sample in rows:
+        counts.update(sample.row.labels)
     label = min(counts, key=lambda name: (-counts[name], name))
-    return Baseline(label, Proportion(counts[label], len(judged)))
+    return Baseline(label, Proportion(counts[label], len(rows)))
 
 
 def labels_of(samples: Iterable[Sample]) -> tuple[str, ...]:
-    """Every label that a scored row counts for or was given, and every option it had, sorted."""
-    judged = scored(samples)
-    options = {option for sample in judged if sample.decision for option in sample.decision.probabilities}
-    return tuple(sorted(options | {sample.truth for sample in judged}))
+    """Return every label that a scored row counts for, and every option that it had, sorted."""
+    labels: set[str] = set()
+    for sample in scored(samples):
+        labels.add(sample.truth)
+        labels.update(sample.decision.probabilities if sample.decision else ())
+    return tuple(sorted(labels))
 
 
 def per_class(samples: Sequence[Sample]) -> tuple[ClassFigures, ...]:
-    """Precision, recall and F1 of every label.
+    """Compute precision, recall and F1 of every label.
 
     A row that accepts several labels counts for the predicted one if that is accepted, else for its first.
     """
     from sklearn.metrics import precision_recall_fscore_support
 
-    judged, labels = scored(samples), labels_of(samples)
-    if not judged:
+    rows, labels = scored(samples), labels_of(samples)
+    if not rows:
         return ()
-    figures = precision_recall_fscore_support(
-        [sample.truth for sample in judged], [sample.predicted for sample in judged], labels=labels, zero_division=0
-    )
-    return tuple(
-        ClassFigures(label, float(precision), float(recall), float(f1), int(support))
-        for label, precision, recall, f1, support in zip(labels, *figures, strict=True)
-    )
+    truths, predictions = [sample.truth for sample in rows], [sample.predicted for sample in rows]
+    figures = precision_recall_fscore_support(truths, predictions, labels=labels, zero_division=0)
+    found = []
+    for label, precision, recall, f1, support in zip(labels, *figures, strict=True):
+        found.append(ClassFigures(label, float(precision), float(recall), float(f1), int(support)))
+    return tuple(found)
 
 
 def macro_f1(samples: Sequence[Sample]) -> float | None:
-    """Unweighted mean F1 of the labels that occur, as truth or as prediction; None without scored rows."""
-    judged = scored(samples)
-    occurring = {sample.truth for sample in judged} | {sample.predicted for sample in judged}
+    """Return the unweighted mean F1 of the labels that occur, as truth or prediction; None without scored rows."""
+    occurring: set[str | None] = set()
+    for sample in scored(samples):
+        occurring |= {sample.truth, sample.predicted}
     values = [figures.f1 for figures in per_class(samples) if figures.label in occurring]
     return sum(values) / len(values) if values else None
 
 
 def confusion(samples: Sequence[Sample]) -> Confusion:
-    """How often each label was taken for each; rows of several labels as in ``per_class``."""
-    judged, labels = scored(samples), labels_of(samples)
-    counts = Counter((sample.truth, sample.predicted) for sample in judged)
-    return Confusion(labels, tuple(tuple(counts[truth, given] for given in labels) for truth in labels))
+    """Count each pair of true and predicted label; rows of several labels as in ``per_class``."""
+    labels = labels_of(samples)
+    counts = Counter((sample.truth, sample.predicted) for sample in scored(samples))
+    table = []
+    for truth in labels:
+        table.append(tuple(counts[truth, predicted] for predicted in labels))
+    return Confusion(labels, tuple(table))
 
 
 def reliability(samples: Iterable[Sample], *, bins: int = BINS) -> Reliability:
-    """Confidence against accuracy in ``bins`` equally wide intervals, each closed on its right."""
+    """Compare confidence with accuracy in ``bins`` equally wide intervals, each closed on its right."""
     from math import ceil
 
     groups: dict[int, list[tuple[float, bool]]] = {}
     for sample in scored(samples):
         if sample.decision is not None:
             confidence = sample.decision.probability
-            groups.setdefault(max(ceil(confidence * bins), 1), []).append((confidence, bool(sample.correct)))
+            index = max(ceil(confidence * bins), 1)  # closed on the right, so 0 itself goes to the first bin
+            groups.setdefault(index, []).append((confidence, bool(sample.correct)))
     return Reliability(tuple(_bin(groups[index]) for index in sorted(groups)))
 
 
@@ -189,13 +198,19 @@ def _bin(rows: Sequence[tuple[float, bool]]) -> Bin:
 
 
 def slices(samples: Iterable[Sample]) -> tuple[SliceFigures, ...]:
-    """Accuracy within every slice: languages, then plain names, then columns; a row counts in each of its slices."""
+    """Compute the accuracy within every slice: languages, then plain names, then columns.
+
+    A row counts in each of its slices.
+    """
     groups: dict[str, list[Sample]] = {}
     for sample in samples:
         for name in dict.fromkeys(sample.row.slices):
             groups.setdefault(name, []).append(sample)
-    found = {name: accuracy(groups[name]) for name in sorted(groups, key=_slice_order)}
-    return tuple(SliceFigures(name, share, len(groups[name]) - share.n) for name, share in found.items())
+    found = []
+    for name in sorted(groups, key=_slice_order):
+        share = accuracy(groups[name])
+        found.append(SliceFigures(name, share, len(groups[name]) - share.n))
+    return tuple(found)
 
 
 def _slice_order(name: str) -> tuple[bool, bool, str]:

@@ -1,12 +1,12 @@
-"""Texts that a model must not be trained on, because they share a passage with an evaluation row."""
+"""Overlap of training texts with evaluation rows: a model must not be trained on what it is measured on."""
 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from qwen_allinone.eval.labelled_set import LabelledRow
+from qwen_allinone.eval.dataset import LabelledRow
 
-CHARACTERS, WORDS = 12, 6
+MIN_CHARACTERS, MIN_WORDS = 12, 6
 
 _APOSTROPHE = re.compile(r"['’`]")
 _NOT_A_WORD = re.compile(r"[\W_]+")
@@ -18,17 +18,17 @@ class Overlap:
     """A text and the evaluation row it shares a passage with."""
 
     index: int
-    """Of the text, from 0."""
+    """Place of the text, from 0."""
     text: str
     row_id: str
     shared: str
-    """The passage, or the whole row where that is shorter."""
+    """Shared passage, or the whole row where that is shorter."""
 
 
-def overlapping(
-    rows: Iterable[LabelledRow], texts: Iterable[str], *, characters: int = CHARACTERS, words: int = WORDS
+def find_overlaps(
+    rows: Iterable[LabelledRow], texts: Iterable[str], *, characters: int = MIN_CHARACTERS, words: int = MIN_WORDS
 ) -> Iterator[Overlap]:
-    """The texts that share a passage with a row, in their order, each once.
+    """Yield the texts that share a passage with a row, in their order, each once.
 
     With a row in English that is a run of ``words`` words, compared without punctuation; with any other, a run of
     ``characters`` characters, compared without white space but with punctuation. Case never matters. A row of any
@@ -40,12 +40,14 @@ def overlapping(
     for row in rows:
         passages.add(row)
     for index, text in enumerate(texts):
-        found = passages.shared_with(text)
+        found = passages.find(text)
         if found is not None:
             yield Overlap(index, text, *found)
 
 
 class _Passages:
+    """Every passage of the rows, with the id of its row."""
+
     def __init__(self, characters: int, words: int) -> None:
         self._characters = characters
         self._words = words
@@ -60,14 +62,18 @@ class _Passages:
         else:
             self._character_runs.update(dict.fromkeys(_character_runs(row.text, self._characters), row.id))
 
-    def shared_with(self, text: str) -> tuple[str, str] | None:
-        """Id of a row and what it shares with the text."""
+    def find(self, text: str) -> tuple[str, str] | None:
+        """Return the id of a row and the passage it shares with the text, or None if there is none."""
         lookups = (
             ([_bare(text)], self._whole),
             (_character_runs(text, self._characters), self._character_runs),
             (_word_runs(text, self._words), self._word_runs),
         )
-        return next(((known[run], run) for runs, known in lookups for run in runs if run in known), None)
+        for runs, known in lookups:
+            for run in runs:
+                if run in known:
+                    return known[run], run
+        return None
 
 
 def _character_runs(text: str, length: int) -> Iterator[str]:
@@ -81,4 +87,5 @@ def _word_runs(text: str, length: int) -> Iterator[str]:
 
 
 def _bare(text: str) -> str:
+    # An emoji or a mark alone has no letters to compare.
     return _NOT_A_WORD.sub("", text).casefold() or text.strip()

@@ -1,15 +1,22 @@
-"""What an evaluation says."""
+"""Reports: every figure of one evaluation."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from os import PathLike
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
 from qwen_allinone.eval import metrics
 from qwen_allinone.eval.metrics import Baseline, ClassFigures, Confusion, Proportion, Reliability, SliceFigures
+from qwen_allinone.eval.result_folder import write_together
 from qwen_allinone.eval.sample import Sample
+
+RESULT_FILES = ("samples.jsonl", "summary.json")
+"""A line per row, and the report."""
 
 _VERSIONED = ("torch", "transformers", "scikit-learn")
 
@@ -25,19 +32,19 @@ class EvalReport:
     data_digest: str
     model: str
     seconds: float
-    """Wall clock of deciding all rows."""
+    """Wall-clock time of deciding all rows."""
     versions: Mapping[str, str]
 
     @classmethod
-    def of(
+    def from_samples(
         cls, samples: Sequence[Sample], task: str, *, data: str, data_digest: str, model: str, seconds: float
     ) -> Self:
-        """The report of these samples, with the versions of what is installed here."""
+        """Make a report of these samples, with the versions of what is installed here."""
         return cls(tuple(samples), task, data, data_digest, model, seconds, _versions())
 
     @property
     def n(self) -> int:
-        """Rows in the set."""
+        """Number of rows in the set."""
         return len(self.samples)
 
     @property
@@ -47,22 +54,22 @@ class EvalReport:
 
     @property
     def abstained(self) -> int:
-        """Rows whose decision was not sure enough."""
+        """Number of rows whose decision was not sure enough."""
         return sum(sample.abstained for sample in self.samples)
 
     @property
     def unscored(self) -> int:
-        """Rows that could not be judged: abstentions and errors; never counted as wrong."""
+        """Number of rows without a prediction: abstentions and errors, blank rows included; never counted as wrong."""
         return self.n - self.accuracy.n
 
     @cached_property
     def accuracy(self) -> Proportion:
-        """Over the scored rows."""
+        """Share of the scored rows that are right."""
         return metrics.accuracy(self.samples)
 
     @cached_property
     def baseline(self) -> Baseline | None:
-        """Always the most frequent label; None if nothing was scored."""
+        """Accuracy of always giving the most frequent label; None if nothing was scored."""
         return metrics.baseline(self.samples)
 
     @cached_property
@@ -77,12 +84,12 @@ class EvalReport:
 
     @cached_property
     def confusion(self) -> Confusion:
-        """Which label was taken for which."""
+        """Number of rows for each pair of true and predicted label."""
         return metrics.confusion(self.samples)
 
     @cached_property
     def calibration(self) -> Reliability:
-        """Whether probabilities mean what they say."""
+        """Confidence against accuracy."""
         return metrics.reliability(self.samples)
 
     @cached_property
@@ -91,7 +98,7 @@ class EvalReport:
         return metrics.slices(self.samples)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything but the samples, in JSON types; figures of nothing are None."""
+        """Return everything but the samples, in JSON types; figures of nothing are None."""
         return {
             "task": self.task,
             "model": self.model,
@@ -122,6 +129,18 @@ class EvalReport:
             "seconds": self.seconds,
             "versions": dict(self.versions),
         }
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Write ``samples.jsonl`` (a line per row) and ``summary.json`` (the report), in place of earlier ones.
+
+        The two appear together or not at all.
+
+        Raises:
+            RunError: they cannot be written.
+        """
+        samples = "".join(json.dumps(sample.to_json(), ensure_ascii=False) + "\n" for sample in self.samples)
+        summary = json.dumps(self.to_json(), ensure_ascii=False, indent=2) + "\n"
+        write_together(Path(folder), dict(zip(RESULT_FILES, (samples, summary), strict=True)))
 
 
 def _share(share: Proportion) -> dict[str, Any]:

@@ -1,8 +1,6 @@
-"""One scored pass over a labelled set."""
+"""Evaluation runs: every row of a labelled set decided once."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from os import PathLike
 from pathlib import Path
@@ -10,9 +8,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from qwen_allinone.errors import DataFileError, QwenAllInOneError
-from qwen_allinone.eval.labelled_set import LabelledRow, LabelledSet
-from qwen_allinone.eval.report import EvalReport
-from qwen_allinone.eval.result_folder import result_folder
+from qwen_allinone.eval.dataset import LabelledRow, LabelledSet
+from qwen_allinone.eval.report import RESULT_FILES, EvalReport
+from qwen_allinone.eval.result_folder import require_writable
 from qwen_allinone.eval.sample import Sample
 
 if TYPE_CHECKING:
@@ -21,26 +19,24 @@ if TYPE_CHECKING:
 Decide = Callable[[str], "Decision"]
 """Decides about one text."""
 DecideAll = Callable[[Iterable[str]], Iterable["Decision | QwenAllInOneError"]]
-"""Decides about many texts in their order; an error takes the place of the decision that could not be had."""
+"""Decides about many texts in their order; an error takes the place of a decision that could not be made."""
 
 Progress = Callable[[int, int], None]
-"""Told after each row how many of how many are done."""
-
-SAMPLES, SUMMARY = "samples.jsonl", "summary.json"
+"""Called after each row with the number of rows done and of all rows."""
 
 
 @dataclass(frozen=True)
 class EvalRun:
-    """What is evaluated: who decides, on which rows."""
+    """A labelled set and the model that decides it."""
 
     task: str
     labelled_set: LabelledSet
     _: KW_ONLY
     model: str
-    """Names the model in the report."""
+    """Name of the model in the report."""
     decide: Decide | None = None
     decide_all: DecideAll | None = None
-    """In place of ``decide``, which it outruns where texts share passes."""
+    """Given in place of ``decide``; faster where texts share passes."""
 
     def __post_init__(self) -> None:
         if (self.decide is None) is (self.decide_all is None):
@@ -49,7 +45,8 @@ class EvalRun:
     def execute(self, out: str | PathLike[str] | None = None, *, progress: Progress | None = None) -> EvalReport:
         """Decide every row and count.
 
-        A row whose text raises one of this package's errors is unscored and carries the message; the run goes on.
+        A row whose text raises one of this package's errors is unscored and carries the message; so is a row whose
+        text or label is blank, which is not decided. The run goes on.
 
         Args:
             out: folder for ``samples.jsonl`` (a line per row) and ``summary.json`` (the report), which appear together
@@ -57,38 +54,43 @@ class EvalRun:
             progress: called after each row.
 
         Raises:
-            DataFileError: the folder cannot be written, or labels of the set are not among the options decided.
+            DataFileError: the folder cannot be written, which is checked first, or labels of the set are not among the
+                options decided.
+            RunError: the folder can no longer be written at the end; ``EvalReport.save`` after ``execute`` without
+                ``out`` keeps the report in that case.
         """
-        staged = nullcontext(None) if out is None else result_folder(Path(out), [SAMPLES, SUMMARY])
-        with staged as folder:
-            start = perf_counter()
-            samples = tuple(self._samples(progress))
-            report = EvalReport.of(
-                samples,
-                self.task,
-                data=self.labelled_set.name,
-                data_digest=self.labelled_set.digest,
-                model=self.model,
-                seconds=perf_counter() - start,
-            )
-            if folder is not None:
-                _write(report, folder)
+        if out is not None:
+            require_writable(Path(out), RESULT_FILES)
+        start = perf_counter()
+        samples = tuple(self._samples(progress))
+        report = EvalReport.from_samples(
+            samples,
+            self.task,
+            data=self.labelled_set.name,
+            data_digest=self.labelled_set.digest,
+            model=self.model,
+            seconds=perf_counter() - start,
+        )
+        if out is not None:
+            report.save(out)
         return report
 
     def _samples(self, progress: Progress | None) -> Iterator[Sample]:
         rows = self.labelled_set.rows
-        compared = False
-        for done, (row, result) in enumerate(zip(rows, self._results(), strict=True), start=1):
-            sample = _judged(row, result)
-            if sample.decision is not None and not compared:
-                self._compare_labels(sample.decision)
-                compared = True
+        complete = [row for row in rows if row.blank is None]
+        decided = zip(complete, self._results([row.text for row in complete]), strict=True)
+        labels_known = False
+        for done, row in enumerate(rows, start=1):
+            sample = _sample(*next(decided)) if row.blank is None else Sample(row, error=row.blank)
+            if sample.decision is not None and not labels_known:
+                self._require_known_labels(sample.decision)
+                labels_known = True
             yield sample
             if progress is not None:
                 progress(done, len(rows))
+        next(decided, None)  # zip refuses a decision too many only when it is asked for one more
 
-    def _results(self) -> Iterable["Decision | QwenAllInOneError"]:
-        texts = [row.text for row in self.labelled_set.rows]
+    def _results(self, texts: list[str]) -> Iterable["Decision | QwenAllInOneError"]:
         return map(self._result, texts) if self.decide_all is None else self.decide_all(texts)
 
     def _result(self, text: str) -> "Decision | QwenAllInOneError":
@@ -98,7 +100,7 @@ class EvalRun:
         except QwenAllInOneError as error:
             return error
 
-    def _compare_labels(self, decision: "Decision") -> None:
+    def _require_known_labels(self, decision: "Decision") -> None:
         unknown = [label for label in self.labelled_set.labels if label not in decision.probabilities]
         if unknown:
             raise DataFileError(
@@ -107,14 +109,7 @@ class EvalRun:
             )
 
 
-def _judged(row: LabelledRow, result: "Decision | QwenAllInOneError") -> Sample:
+def _sample(row: LabelledRow, result: "Decision | QwenAllInOneError") -> Sample:
     if isinstance(result, QwenAllInOneError):
         return Sample(row, error=f"{type(result).__name__}: {result}")
     return Sample(row, result)
-
-
-def _write(report: EvalReport, folder: Path) -> None:
-    with (folder / SAMPLES).open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(sample.to_json(), ensure_ascii=False) + "\n" for sample in report.samples)
-    summary = json.dumps(report.to_json(), ensure_ascii=False, indent=2)
-    (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8", newline="\n")

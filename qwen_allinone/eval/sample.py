@@ -1,9 +1,9 @@
-"""One judged row."""
+"""One row and its decision."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.eval.labelled_set import LabelledRow
+from qwen_allinone.eval.dataset import LabelledRow
 
 if TYPE_CHECKING:
     from qwen_allinone.model.decisions.decision import Decision
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sample:
-    """A row and what was decided about it: a decision, or the error that came instead."""
+    """A row with its decision, or with the error that came instead."""
 
     row: LabelledRow
     decision: "Decision | None" = None
@@ -19,27 +19,27 @@ class Sample:
 
     @property
     def abstained(self) -> bool:
-        """Whether there was a decision, but not a sure enough one."""
+        """True if there was a decision, but it was not sure enough."""
         return self.decision is not None and not self.decision.accepted
 
     @property
     def predicted(self) -> str | None:
-        """The option that was decided; None after an abstention or an error: the row is unscored."""
+        """Option that was decided; None after an abstention or an error: the row is unscored."""
         return self.decision.option if self.decision is not None and self.decision.accepted else None
 
     @property
     def correct(self) -> bool | None:
-        """Whether the prediction is one of the accepted labels; None if the row is unscored."""
+        """True if the prediction is one of the accepted labels; None if the row is unscored."""
         return None if self.predicted is None else self.predicted in self.row.labels
 
     @property
     def truth(self) -> str:
-        """The label the row counts for: the predicted one if it is accepted, else the row's first."""
+        """Label that a scored row counts for: the predicted one if it is accepted, else the row's first."""
         predicted = self.predicted
         return predicted if predicted is not None and self.correct else self.row.labels[0]
 
     def to_json(self) -> dict[str, Any]:
-        """One line of ``samples.jsonl``; probabilities are kept when the decision abstained."""
+        """Return one line of ``samples.jsonl``; probabilities are kept when the decision abstained."""
         return {
             "id": self.row.id,
             "text": self.row.text,

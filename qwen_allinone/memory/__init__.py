@@ -1,9 +1,9 @@
-"""What is kept: long-term memory and knowledge bases in embedded Chroma."""
+"""Long-term memory and knowledge bases, kept in embedded Chroma."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qwen_allinone.memory.embedder import Embedder, load_embedder
+    from qwen_allinone.memory.embeddings import Embedder, load_embedder
     from qwen_allinone.memory.knowledge_base import KnowledgeBase, Passage, Source
     from qwen_allinone.memory.long_term import LongTermMemory, Memory, Recalled
 
@@ -19,8 +19,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Embedder": "embedder",
-    "load_embedder": "embedder",
+    "Embedder": "embeddings",
+    "load_embedder": "embeddings",
     "KnowledgeBase": "knowledge_base",
     "Passage": "knowledge_base",
     "Source": "knowledge_base",

@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qwen_allinone.memory.embedder import MIN_SIMILARITY, Embedder
-from qwen_allinone.memory.store import Row, Session, Shelf, Store, checked_k, checked_text, digest
+from qwen_allinone.memory.chroma import Collection, Row, Session, Store, digest, require_k, require_text
+from qwen_allinone.memory.embeddings import MIN_SIMILARITY, Embedder
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -19,7 +19,7 @@ class Memory:
     id: str
     text: str
     created: str
-    """When it was last told: ISO 8601, UTC, with its offset."""
+    """Time at which it was last told: ISO 8601, UTC, with its offset."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Recalled(Memory):
 
 
 class LongTermMemory:
-    """Remembers texts for each user in a collection of that user's own; no search ever sees another's.
+    """Texts remembered for each user, in a collection of that user's own; no search ever sees another's.
 
     Every write is on disk when its method returns. Texts are kept as they are, control tokens included.
 
@@ -43,7 +43,7 @@ class LongTermMemory:
 
     def __init__(self, home: Path | str, embedder: "Embeddings", *, lock_timeout: float = 10.0) -> None:
         self._store = Store(home, lock_timeout=lock_timeout)
-        self._embedder = Embedder.of(embedder)
+        self._embedder = Embedder.from_embeddings(embedder)
 
     def add(self, user: str, text: str) -> Memory:
         """Remember a text; the same text again is not kept twice, only its time is renewed.
@@ -53,21 +53,21 @@ class LongTermMemory:
             StoreError: the folder cannot be used, or another embedder wrote it.
             StoreBusyError: another process kept the folder locked.
         """
-        shelf_name = _shelf_name(user)
-        vector = self._embedder.passages([checked_text(text, "the text to remember")])
+        name = _collection_name(user)
+        vectors = self._embedder.embed_documents([require_text(text, "the text to remember")])
         memory = Memory(digest(text)[:32], text, datetime.now(UTC).isoformat(timespec="microseconds"))
         with self._store.writing() as session:
-            shelf = session.made_shelf(shelf_name, self._embedder)
-            shelf.upsert([Row(memory.id, text, {"created": memory.created})], vector)
+            collection = session.get_or_create_collection(name, self._embedder)
+            collection.upsert([Row(memory.id, text, {"created": memory.created})], vectors)
         return memory
 
     def search(self, user: str, query: str, k: int = 4, *, min_similarity: float = MIN_SIMILARITY) -> list[Recalled]:
-        """What this user told that is nearest to the query, best first.
+        """Find the texts of this user that are nearest to the query, best first.
 
         Args:
-            user: whose memories.
-            query: what to look for.
-            k: at most how many.
+            user: owner of the memories.
+            query: text to search for.
+            k: most memories to return.
             min_similarity: cosine that a memory must reach; its scale depends on the embedder.
 
         Raises:
@@ -75,12 +75,12 @@ class LongTermMemory:
             StoreError: the folder cannot be used, or another embedder wrote it.
             StoreBusyError: another process kept the folder locked.
         """
-        shelf_name = _shelf_name(user)
-        count = checked_k(k)
-        vector = self._embedder.query(checked_text(query, "the query"))
+        name = _collection_name(user)
+        limit = require_k(k)
+        vector = self._embedder.embed_query(require_text(query, "the query"))
         with self._store.reading() as session:
-            shelf = session.shelf(shelf_name, self._embedder)
-            hits = shelf.search(vector, count) if shelf else []
+            collection = session.get_collection(name, self._embedder)
+            hits = collection.search(vector, limit) if collection else []
         return [
             Recalled(hit.row.id, hit.row.text, str(hit.row.metadata["created"]), hit.similarity)
             for hit in hits
@@ -88,30 +88,30 @@ class LongTermMemory:
         ]
 
     def list(self, user: str) -> list[Memory]:
-        """Everything this user told, oldest first."""
+        """Return everything this user told, oldest first."""
         with self._store.reading() as session:
-            shelf = self._shelf(session, user)
-            rows = shelf.rows() if shelf else []
+            collection = self._collection(session, user)
+            rows = collection.rows() if collection else []
         memories = [Memory(row.id, row.text, str(row.metadata["created"])) for row in rows]
         return sorted(memories, key=lambda memory: memory.created)
 
     def delete(self, user: str, id: str) -> bool:
-        """Remove one memory, its text also from the files on disk; whether it was there."""
+        """Remove one memory, its text also from the files on disk; False if there was none of this id."""
         with self._store.writing(scrub=True) as session:
-            shelf = self._shelf(session, user)
-            if shelf is None or id not in {row.id for row in shelf.rows()}:
+            collection = self._collection(session, user)
+            if collection is None or id not in {row.id for row in collection.rows()}:
                 return False
-            shelf.delete([id])
+            collection.delete([id])
             return True
 
     def forget(self, user: str) -> bool:
-        """Remove everything this user told, also from the files on disk; whether there was anything."""
+        """Remove everything this user told, also from the files on disk; False if there was nothing."""
         with self._store.writing(scrub=True) as session:
-            return session.remove_shelf(_shelf_name(user))
+            return session.delete_collection(_collection_name(user))
 
-    def _shelf(self, session: Session, user: str) -> Shelf | None:
-        return session.shelf(_shelf_name(user), self._embedder)
+    def _collection(self, session: Session, user: str) -> Collection | None:
+        return session.get_collection(_collection_name(user), self._embedder)
 
 
-def _shelf_name(user: str) -> str:
-    return f"memory-{digest(checked_text(user, 'the user id'))[:40]}"
+def _collection_name(user: str) -> str:
+    return f"memory-{digest(require_text(user, 'the user id'))[:40]}"

@@ -1,21 +1,40 @@
 """Text and Markdown files, read and cut into passages."""
 
 import re
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from qwen_allinone.errors import DataFileError
-from qwen_allinone.memory.store import digest
+from qwen_allinone.memory.chroma import digest
 
 SUFFIXES = (".txt", ".md")
-PASSAGE_LENGTH = 300
-"""Characters a passage has at most."""
+MAX_PASSAGE_LENGTH = 300
+"""Most characters of a passage."""
 
-_SEPARATORS = [r"\n\n", r"\n", r"[。！？；]", r"[.!?;] ", r"[，、]|, ", " ", ""]
+# A straight quotation mark that closes is told from one that opens by standing second. While the text is cut, half a
+# surrogate pair, which no text read from a file can hold, takes its place.
+_CLOSING_QUOTES = {'"': "\udc22", "'": "\udc27"}
+_CLOSING_MARKS = [mark for mark in map(chr, range(0x10000)) if unicodedata.category(mark) in ("Pe", "Pf")]
+_CLOSING = re.escape("".join([*_CLOSING_MARKS, *_CLOSING_QUOTES.values()]))
+
+# A cut takes along what belongs to the words before it, so no passage begins with a closing mark or the rest of a "?!".
+_NOT_BEFORE_CLOSING = rf"(?!\s{{0,40}}[{_CLOSING}])"
+_SPACE = f" {_NOT_BEFORE_CLOSING}"
+_SEPARATORS = [
+    rf"\n\n{_NOT_BEFORE_CLOSING}",
+    rf"\n{_NOT_BEFORE_CLOSING}",
+    rf"[。！？；][{_CLOSING}。！？；…，、：!?]*",
+    rf"[.!?;][{_CLOSING}\"'.!?;…]*{_SPACE}",
+    rf"[，、][{_CLOSING}]*|,[{_CLOSING}\"']*{_SPACE}",
+    _SPACE,
+    rf"(?s:.)[{_CLOSING}。！？；…，、：.!?;,:]{{0,8}}",
+]
 _HEADING = re.compile(r"(#{1,6})[ \t]+(.*?)[ \t]*#*\s*$")
 _FENCE = re.compile(r"\s{0,3}(?:```|~~~)")
-_LAYOUT = f"2:{PASSAGE_LENGTH}"  # part of a file's digest: cutting differently makes every file a changed one
+_LAYOUT = f"3:{MAX_PASSAGE_LENGTH}"  # part of a file's digest: cutting differently makes every file a changed one
 
 
 @dataclass(frozen=True)
@@ -23,7 +42,7 @@ class Section:
     """A piece of a file under one heading."""
 
     heading: str
-    """The headings above it, outermost first, joined by " > "; empty where there are none."""
+    """Headings above it, outermost first, joined by " > "; empty where there are none."""
     text: str
 
 
@@ -32,7 +51,7 @@ class SourceFile:
     """One file, read as a whole."""
 
     source: str
-    """Its absolute path."""
+    """Absolute path."""
     text: str
 
     @classmethod
@@ -59,20 +78,23 @@ class SourceFile:
             raise DataFileError(f"{path} is empty; give a file with text in it")
         return cls(str(path), text)
 
-    @property
+    @cached_property
     def digest(self) -> str:
-        """Changes when the text, or the way it is cut, changes."""
+        """Digest of the text and the way it is cut; every passage of the file bears it."""
         return digest(f"{_LAYOUT}\n{self.text}")
 
     def sections(self) -> list[Section]:
-        """The file cut into passages, in order: Markdown by headings first, then at the ends of sentences."""
+        """Cut the file into passages, in order: Markdown by headings first, then at the ends of sentences."""
         whole = [Section("", self.text)]
-        outer = list(_by_heading(self.text)) if self.source.lower().endswith(".md") else whole
-        return [Section(part.heading, text) for part in outer or whole for text in _cut(part.text)]
+        parts = list(_by_heading(self.text)) if self.source.lower().endswith(".md") else whole
+        sections = []
+        for part in parts or whole:
+            sections += [Section(part.heading, text) for text in _cut(part.text)]
+        return sections
 
 
 def source_files(path: Path | str) -> list[SourceFile]:
-    """The file, or every .txt and .md file in the folder and below, read.
+    """Read the file, or every .txt and .md file in the folder and below.
 
     Raises:
         DataFileError: the path is missing or of another kind, or one of the files cannot be read.
@@ -97,7 +119,7 @@ def _source_files(found: Path) -> list[SourceFile]:
 
 
 def _by_heading(text: str) -> Iterator[Section]:
-    """The text under each heading, whole and character for character; marks within code fences are no headings."""
+    """Yield the text under each heading, character for character; ``#`` within a code fence is no heading."""
     trail: list[tuple[int, str]] = []
     lines: list[str] = []
     fenced = False
@@ -126,7 +148,12 @@ def _cut(text: str) -> list[str]:
         separators=_SEPARATORS,
         is_separator_regex=True,
         keep_separator="end",
-        chunk_size=PASSAGE_LENGTH,
+        chunk_size=MAX_PASSAGE_LENGTH,
         chunk_overlap=0,
     )
-    return [piece for piece in splitter.split_text(text) if piece.strip()]
+    for quote, closing in _CLOSING_QUOTES.items():
+        text = re.sub(f"{quote}(.*?){quote}", rf"{quote}\1{closing}", text)
+    pieces = splitter.split_text(text)
+    for quote, closing in _CLOSING_QUOTES.items():
+        pieces = [piece.replace(closing, quote) for piece in pieces]
+    return [piece for piece in pieces if piece.strip()]

@@ -21,8 +21,8 @@ from benchmarks.accuracy.task import as_given, intent_task
 from benchmarks.accuracy.training_rows import written_sources
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
-from qwen_allinone.memory import embedder
-from qwen_allinone.model import Decision, SharedQwen, Threshold, loading
+from qwen_allinone.memory import embeddings
+from qwen_allinone.model import Threshold, Decision, SharedQwen, loading
 
 ROOT = Path(__file__).parents[2]
 
@@ -167,5 +167,5 @@ def test_pages_say_what_was_measured(path: Path) -> None:
     result = json.loads((pages.RESULTS / "accuracy.json").read_text(encoding="utf-8"))
     assert result["weights"] == {
         "bundled": weights_digest(loading.bundled_folder()),
-        "embedder": weights_digest(embedder.bundled_folder()),
+        "embedder": weights_digest(embeddings.bundled_folder()),
     }

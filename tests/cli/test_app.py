@@ -14,7 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from qwen_allinone import __version__
-from qwen_allinone.cli import app
+from qwen_allinone.cli import app, terminal
 from qwen_allinone.cli.terminal import MAX_CHARACTERS, printable
 from qwen_allinone.memory import LongTermMemory
 from qwen_allinone.model import SharedQwen
@@ -482,8 +482,33 @@ class TestEval:
         assert "baseline" in shown
         assert "2 rows" in shown
 
-    def test_shipped_set(self):
-        """Without ``--data`` the shipped set is measured, and every row is scored."""
+    def test_blank_cells(self, tmp_path: Path):
+        """A row with a blank cell is unscored and the others are scored; a column of nothing else is refused."""
+        file = tmp_path / "reviews.csv"
+        file.write_text("text,label\n太好了,正面\n,neg\ncold soup,\n", encoding="utf-8")
+        (summary,) = objects(run("eval", "sentiment", "--data", file, "--json"))
+        assert (summary["n"], summary["scored"]) == (3, 1)
+        assert summary["errors"] == {"blank text": 1, "blank label": 1}
+        file.write_text("text,label\n太好了,\n,neg\n", encoding="utf-8")
+        assert refused(run("eval", "sentiment", "--data", file), "reviews.csv: every row has a blank")
+
+    def test_results_that_cannot_be_written_at_the_end(self, reviews: Path, tmp_path: Path, monkeypatch):
+        """If the disk fills up during the run, the table is printed all the same, then the error; exit code 1."""
+
+        def full(*_arguments: object, **_options: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(Path, "write_text", full)
+        columns = ["--text-column", "words", "--label-column", "mood"]
+        result = run("eval", "sentiment", "--data", reviews, *columns, "--out", tmp_path / "out")
+        assert result.exit_code == 1
+        assert "accuracy" in result.stdout
+        assert result.stderr.startswith("error: results cannot be written")
+        assert "No space left" in result.stderr
+        assert not (tmp_path / "out").exists()
+
+    def test_builtin_set(self):
+        """Without ``--data`` the built-in set is measured, and every row is scored."""
         (summary,) = objects(run("eval", "route", "--json"))
         assert summary["data"] == "routes"
         assert summary["n"] == summary["scored"] >= 200
@@ -516,6 +541,7 @@ class TestStores:
         (found,) = objects(run("memory", "search", "我住在哪里？", "--user", "u1", "-k", "1", "--json"))
         assert [each["text"] for each in found["memories"]] == ["我住在上海"]
         assert "我住在上海" in run("memory", "search", "我住在哪里？", "--user", "u1").stdout
+        assert terminal.local_time(listed["memories"][0]["created"]) in run("memory", "list", "--user", "u1").stdout
         assert "上海" not in run("memory", "search", "我住在哪里？", "--user", "u2").stdout
         assert objects(run("memory", "list", "--user", "u2", "--json"))[0]["memories"] == []
 

@@ -16,7 +16,7 @@ CONTENT = {
 
 
 def written(folder, name, content):
-    """The path of a new file; content is text or bytes."""
+    """Write a file of text or bytes and return its path."""
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
     return path
@@ -39,7 +39,7 @@ def test_the_suffix_may_be_in_capitals(tmp_path):
 
 
 def test_csv_fields_may_hold_commas_quotes_and_line_breaks(tmp_path):
-    """What is quoted in CSV is one field, and lines are counted through its line breaks."""
+    """A quoted field in CSV may span lines, and lines are counted through its breaks."""
     records = read_records(written(tmp_path, "a.csv", 'text,label\n"好吃,\n""真""的",1\n\n差,0\n'))
     assert [record.fields["text"] for record in records] == ['好吃,\n"真"的', "差"]
     assert [record.where for record in records] == ["a.csv, line 2", "a.csv, line 5"]
@@ -76,7 +76,7 @@ def test_a_line_separator_within_json_is_part_of_the_text(tmp_path):
     ],
 )
 def test_a_broken_file_is_one_clear_line(tmp_path, name, content, message):
-    """What is wrong and where is said in one line, never in a traceback of another library."""
+    """One line says where and what is wrong, never a traceback of another library."""
     with pytest.raises(DataFileError, match=message) as raised:
         read_records(written(tmp_path, name, content))
     assert "\n" not in str(raised.value)

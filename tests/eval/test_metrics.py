@@ -8,14 +8,14 @@ from qwen_allinone.model import Decision
 
 
 def sample(labels, predicted, *, confidence=0.8, slices=(), accepted=True):
-    """A row of these labels whose prediction, a or b, has this probability."""
+    """Make a row of these labels whose prediction, a or b, has this probability."""
     other = "b" if predicted == "a" else "a"
     decision = Decision({predicted: confidence, other: 1 - confidence}, accepted=accepted)
     return Sample(LabelledRow("1", "text", tuple(labels), "en", tuple(slices)), decision)
 
 
 def failed(labels="a", slices=()):
-    """A row whose text raised an error."""
+    """Make a row whose text raised an error."""
     return Sample(LabelledRow("1", "text", tuple(labels), "en", tuple(slices)), error="EmptyTextError: blank")
 
 
@@ -100,7 +100,7 @@ def test_calibration_error_by_hand():
 
 
 def test_confidences_within_one_bin_cancel_out():
-    """Of fifteen bins, .94 and .98 are in the last: one right and one wrong miss .96 by .46."""
+    """Confidences .94 and .98 share the last of fifteen bins: one right and one wrong miss .96 by .46."""
     found = metrics.reliability([sample("a", "a", confidence=0.94), sample("b", "a", confidence=0.98)])
     assert found.expected_error == pytest.approx(0.46)
     assert metrics.reliability([sample("a", "a", confidence=1.0)]).expected_error == 0

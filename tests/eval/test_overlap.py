@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from qwen_allinone.eval import LabelledRow, LabelledSet, overlapping
+from qwen_allinone.eval import LabelledRow, LabelledSet, find_overlaps
 
 EXAMPLES = Path(__file__).parents[2] / "training" / "examples"
 
 
 def zh(text):
-    """A Chinese row."""
+    """Make a Chinese row."""
     return LabelledRow("z", text, ("positive",), "zh")
 
 
 def en(text):
-    """An English row."""
+    """Make an English row."""
     return LabelledRow("e", text, ("positive",), "en")
 
 
 def found(row, text):
-    """What a text shares with a row, or None."""
-    return next((overlap.shared for overlap in overlapping([row], [text])), None)
+    """Return the passage that a text shares with a row, or None."""
+    return next((overlap.shared for overlap in find_overlaps([row], [text])), None)
 
 
 def test_twelve_chinese_characters_in_a_row_are_shared_and_eleven_are_not():
@@ -64,12 +64,12 @@ def test_a_row_shorter_than_a_run_is_shared_by_its_equal(row, text, shared):
 def test_an_overlap_names_row_and_text():
     """Each text is reported once, with its place."""
     rows = [zh("早餐寒酸，服务冷漠，性价比极低"), en("Not worth the money.")]
-    (overlap,) = overlapping(rows, ["something else", "not worth the money", "没有关系的一句话"])
+    (overlap,) = find_overlaps(rows, ["something else", "not worth the money", "没有关系的一句话"])
     assert (overlap.index, overlap.text, overlap.row_id) == (1, "not worth the money", "e")
 
 
 def examples():
-    """Place and text of every field of the hand-written training examples."""
+    """Yield place and text of every field of the hand-written training examples."""
     for file in sorted(EXAMPLES.glob("*.tsv")):
         for number, line in enumerate(file.read_text(encoding="utf-8").split("\n"), start=1):
             yield from ((f"{file.name}:{number}", field) for field in line.split("\t") if field.strip())
@@ -78,7 +78,7 @@ def examples():
 @pytest.mark.skipif(not EXAMPLES.is_dir(), reason="training/examples is not part of an installed package")
 @pytest.mark.parametrize("name", ["sentiment", "routes"])
 def test_no_shipped_row_shares_a_passage_with_the_training_examples(name):
-    """What the model was shown by hand is never what it is measured on."""
+    """The model is never measured on a text that it was trained on by hand."""
     fields = list(examples())
-    found = overlapping(LabelledSet.shipped(name).rows, (text for _, text in fields))
+    found = find_overlaps(LabelledSet.builtin(name).rows, (text for _, text in fields))
     assert [f"{fields[each.index][0]} ~ {each.row_id}: {each.shared}" for each in found] == []

@@ -1,4 +1,4 @@
-"""What a report says, for programs and for people."""
+"""A report, for programs and for people."""
 
 import json
 
@@ -11,26 +11,28 @@ from qwen_allinone.eval.tables import report_tables
 from qwen_allinone.model import Decision
 
 
-def judged(label, predicted, slices=("language:zh",)):
-    """A row and its decision, at probability .8."""
+def decided(label, predicted, slices=("language:zh",)):
+    """Make a row and its decision, at probability .8."""
     other = "negative" if predicted == "positive" else "positive"
     row = LabelledRow("1", "文本", (label,), "zh", tuple(slices))
-    return Sample(row, Decision.of({predicted: 0.8, other: 0.2}))
+    return Sample(row, Decision.from_probabilities({predicted: 0.8, other: 0.2}))
 
 
 def report_of(samples):
-    """A report with fixed surroundings."""
-    return EvalReport.of(samples, "sentiment", data="some set", data_digest="sha256:0", model="stub", seconds=1.5)
+    """Make a report with fixed surroundings."""
+    return EvalReport.from_samples(
+        samples, "sentiment", data="some set", data_digest="sha256:0", model="stub", seconds=1.5
+    )
 
 
 FAILED = Sample(LabelledRow("9", "文本", ("negative",), "zh", ("negation",)), error="EmptyTextError: pretend")
-NINE_RIGHT = [judged("positive", "positive")] * 5 + [judged("negative", "negative", ["irony"])] * 4
-REPORT = report_of([*NINE_RIGHT, judged("negative", "positive", ["irony"]), FAILED])
+NINE_RIGHT = [decided("positive", "positive")] * 5 + [decided("negative", "negative", ["irony"])] * 4
+REPORT = report_of([*NINE_RIGHT, decided("negative", "positive", ["irony"]), FAILED])
 
 
-def printed(report):
-    """The rendered report as plain text."""
-    console = Console(width=120, force_terminal=False)
+def printed(report, width=120):
+    """Render the report as plain text."""
+    console = Console(width=width, force_terminal=False)
     with console.capture() as capture:
         console.print(report_tables(report))
     return capture.get()
@@ -83,8 +85,8 @@ def test_people_see_accuracy_with_interval_baseline_and_unscored_rows():
 @pytest.mark.parametrize(
     ("samples", "verdict"),
     [
-        ([judged("negative", "positive")] * 9, "the model is worse"),
-        ([judged("negative", "positive"), judged("positive", "positive")], "no clear difference"),
+        ([decided("negative", "positive")] * 9, "the model is worse"),
+        ([decided("negative", "positive"), decided("positive", "positive")], "no clear difference"),
     ],
 )
 def test_the_verdict_respects_chance(samples, verdict):
@@ -101,4 +103,33 @@ def test_a_report_of_nothing_can_be_printed():
 
 def test_names_are_printed_as_they_are():
     """Square brackets in labels, slices and file names are no markup."""
-    assert "[bold]food[/bold]" in printed(report_of([judged("positive", "positive", ["[bold]food[/bold]"])]))
+    assert "[bold]food[/bold]" in printed(report_of([decided("positive", "positive", ["[bold]food[/bold]"])]))
+
+
+LABELS = ["sentiment", "chat", "intent", "summary"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_every_width_shows_every_word(width):
+    """In a narrow terminal nothing is cut: headers that begin alike can be told apart, and figures are whole."""
+    samples = []
+    for truth in LABELS:
+        probabilities = {label: 0.7 if label == truth else 0.1 for label in LABELS}
+        row = LabelledRow("1", "文本", (truth,), "zh", ("language:zh", "domain:electronics"))
+        samples.append(Sample(row, Decision.from_probabilities(probabilities)))
+    text = printed(report_of(samples), width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    assert "…" not in text
+    words = " ".join(text.split())
+    for part in [*LABELS, "precision", "unscored", "95 % interval", "domain:electronics", "51.0 to 100.0 %"]:
+        assert part in words
+    confusion = text.partition("confusion")[2].partition("slices")[0]
+    assert all(confusion.count(label) >= 2 for label in LABELS)
+
+
+def test_where_a_table_is_too_wide_each_figure_has_a_line():
+    """A narrow terminal gets the rows one below the other, each figure under its name."""
+    lines = [" ".join(line.split()) for line in printed(REPORT, 40).splitlines()]
+    start = lines.index("negative", lines.index("per label"))
+    assert lines[start + 1 : start + 5] == ["precision 100.0 %", "recall 80.0 %", "F1 88.9 %", "rows 5"]

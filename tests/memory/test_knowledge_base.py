@@ -6,7 +6,7 @@ from langchain_core.embeddings import Embeddings
 
 from qwen_allinone.errors import DataFileError, EmptyTextError, InputError, StoreError
 from qwen_allinone.memory import KnowledgeBase, LongTermMemory, Source
-from qwen_allinone.memory.passages import source_files
+from qwen_allinone.memory.passages import SourceFile, source_files
 
 MARKDOWN = """# 阅览室
 
@@ -42,19 +42,19 @@ class Counting(Embeddings):
 
 @pytest.fixture
 def embedder(bundled: Embeddings) -> Counting:
-    """The bundled embedder, counted."""
+    """Return the bundled embedder, counted."""
     return Counting(bundled)
 
 
 @pytest.fixture
 def base(tmp_path: Path, embedder: Counting) -> KnowledgeBase:
-    """A base with nothing in it."""
+    """Return a base with nothing in it."""
     return KnowledgeBase(tmp_path / "home", "图书馆 manual", embedder)
 
 
 @pytest.fixture
 def manual(tmp_path: Path) -> Path:
-    """A Markdown file of three sections in two languages."""
+    """Write a Markdown file of three sections in two languages."""
     path = tmp_path / "manual.md"
     path.write_text(MARKDOWN, encoding="utf-8")
     return path
@@ -93,8 +93,8 @@ def test_interrupted_write_is_repaired(base: KnowledgeBase, manual: Path):
     """A file of which passages are missing counts as changed."""
     base.add(manual)
     with base._store.writing() as session:
-        shelf = base._known(session)
-        shelf.delete([shelf.rows()[0].id])
+        collection = base._require_collection(session)
+        collection.delete([collection.rows()[0].id])
     assert base.add(manual)[0].passages == len(base.search("书", k=50)) == 3
 
 
@@ -156,6 +156,52 @@ def test_long_text_is_cut_at_sentences(base: KnowledgeBase, tmp_path: Path):
     assert sum(map(len, passages)) == len(text)
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "他说：“我们该回家了。”",
+        "她又问：「真的是这样吗？！」",
+        "店主答道：『明天再来吧！』",
+        "（这一条从下个月起执行。）",
+        "【本条另有说明；】",
+        "他写道：“书名是《未完……》。”，",
+        '她笑着说："今天就到这里吧。"',
+        "他低声说：'走吧，别回头。'",
+        "He asked, “Is it really so?!” ",
+        'She said, "Let us go home now." ',
+        "(It was never meant to be like this.) ",
+        "It was called ‘the last one’, they said [sic]. ",
+    ],
+)
+def test_no_passage_begins_with_what_closes_a_sentence(sentence: str):
+    """Wherever the cut falls, closing quotation marks, brackets and repeated stops stay with their sentence."""
+    for length in range(1, 60):
+        text = "甲" * length + sentence * 60
+        first, *others = [section.text for section in SourceFile("a.txt", text).sections()]
+        assert "".join([first, *others]).replace(" ", "") == text.replace(" ", "")
+        assert all(len(passage) <= 300 for passage in [first, *others])
+        assert {passage[0] for passage in others}.isdisjoint("”’」』）】》)]。！？!?.,，…")
+        assert all(passage.endswith(sentence.strip()[-2:]) for passage in [first, *others])
+
+
+@pytest.mark.parametrize(
+    "mark", ["”", "’", "」", "』", "）", "】", "》", "〉", "〕", "］", "｝", "»", ")", "]", "}", "。", "？"]
+)
+def test_a_closing_mark_stays_even_where_nothing_else_says_where_to_cut(mark: str):
+    """Without any stop or space a closing mark, and a line of its own that begins with one, follow what they close."""
+    solid = SourceFile("a.txt", "长" * 299 + f"长{mark}" * 30).sections()
+    assert not any(section.text.startswith(mark) for section in solid)
+    lines = SourceFile("a.txt", f"{'长' * 140}\n  {mark}" * 9).sections()
+    assert mark in "。？" or not any(section.text.startswith(mark) for section in lines)
+
+
+def test_the_digest_of_a_file_is_computed_once():
+    """Every passage bears it, so a large file would otherwise be hashed thousands of times."""
+    file = SourceFile("a.txt", "好。")
+    assert file.digest is file.digest
+    assert file.digest != SourceFile("a.txt", "好！").digest
+
+
 def test_text_without_sentence_ends(base: KnowledgeBase, tmp_path: Path):
     """A text without any place to cut is cut all the same."""
     (tmp_path / "long.txt").write_text("长" * 1000, encoding="utf-8")
@@ -170,7 +216,7 @@ def test_only_headings(base: KnowledgeBase, tmp_path: Path):
 
 
 def test_retriever(base: KnowledgeBase, manual: Path):
-    """As a retriever the base returns documents with source, heading and similarity, also asynchronously."""
+    """The retriever of a base returns documents with source, heading and similarity, also asynchronously."""
     base.add(manual)
     retriever = base.as_retriever(k=2, min_similarity=-1)
     documents = retriever.invoke("几点关门？")

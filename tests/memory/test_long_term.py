@@ -24,12 +24,12 @@ for number in range(1000):
 
 @pytest.fixture
 def memory(tmp_path: Path, bundled: Embeddings) -> LongTermMemory:
-    """A memory of nothing yet."""
+    """Return a memory with nothing in it."""
     return LongTermMemory(tmp_path / "home", bundled)
 
 
 def files_hold(home: Path, text: str) -> bool:
-    """Whether any file below holds these bytes."""
+    """Return True if any file below holds these bytes."""
     return any(text.encode() in path.read_bytes() for path in home.rglob("*") if path.is_file())
 
 

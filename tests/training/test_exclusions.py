@@ -37,7 +37,7 @@ def test_texts_of_the_benchmark_are_dropped(name: str) -> None:
 @pytest.mark.parametrize("name", ["sentiment", "routes"])
 def test_texts_of_the_shipped_sets_are_dropped(name: str) -> None:
     """The rows that the package evaluates itself on."""
-    assert _left(Item(LabelledSet.shipped(name).rows[-1].text, "some")) == []
+    assert _left(Item(LabelledSet.builtin(name).rows[-1].text, "some")) == []
 
 
 def test_judged_labels_are_neither_answers_nor_candidates() -> None:

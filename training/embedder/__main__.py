@@ -17,7 +17,7 @@ import torch
 import typer
 from tokenizers import Tokenizer
 
-from qwen_allinone.memory.embedder import bundled_folder
+from qwen_allinone.memory.embeddings import bundled_folder
 from training.embedder import figures, retrieval_data
 from training.embedder.contrast import EncodedPairs, contrast
 from training.embedder.token_table import TokenTable, first_vectors

@@ -14,7 +14,7 @@ import numpy as np
 import typer
 from langchain_core.embeddings import Embeddings
 
-from qwen_allinone.memory.embedder import load_embedder
+from qwen_allinone.memory.embeddings import load_embedder
 from qwen_allinone.memory.passages import SourceFile
 from training.embedder import retrieval_data
 from training.embedder.figures import cosines

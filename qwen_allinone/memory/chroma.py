@@ -1,7 +1,7 @@
-"""The one place that talks to Chroma: embedded, one process at a time, vectors always given.
+"""Chroma, embedded and shared by processes that take turns; no other module talks to it.
 
 Chroma's ``PersistentClient`` is made for one process and keeps what it read. So every session takes a lock file in the
-home folder, opens a client of its own and closes it again: what another process wrote in between is seen, and nothing
+home folder, opens a client of its own and closes it again: it sees what another process wrote in between, and nothing
 is held from one session to the next. Opening costs about 30 ms, with 5,000 rows of 256 dimensions about 60 ms.
 """
 
@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from qwen_allinone.errors import EmptyTextError, InputError, QwenAllInOneError, StoreBusyError, StoreError
-from qwen_allinone.memory.embedder import Embedder
+from qwen_allinone.memory.embeddings import Embedder
 
 if TYPE_CHECKING:
     import numpy as np
+    from chromadb import Collection as ChromaCollection
     from chromadb.api.client import Client
-    from chromadb.api.models.Collection import Collection
     from numpy.typing import NDArray
 
 Scalar = str | int | float | bool
@@ -28,25 +28,24 @@ _Item = TypeVar("_Item")
 
 _DATABASE = "chroma.sqlite3"
 _LOCK = "store.lock"
-_BATCH = 5_000  # Chroma refuses more than 5,461 rows in one call
+BATCH_SIZE = 5_000  # Chroma refuses more than 5,461 rows in one call
 
-# A deleted row's text stays in Chroma's log of writes. What a later delete (operation 3) has undone is blanked there.
+# A deleted row's text stays in Chroma's log of writes. A row that a later delete (operation 3) undid is blanked there.
 _BLANK_DELETED = """
 UPDATE embeddings_queue SET metadata = NULL WHERE metadata IS NOT NULL AND EXISTS (
     SELECT 1 FROM embeddings_queue AS later WHERE later.operation = 3 AND later.topic = embeddings_queue.topic
     AND later.id = embeddings_queue.id AND later.seq_id > embeddings_queue.seq_id)
 """
 
-
 _INDEX_HEADER = struct.Struct("<iQQQQ")
-"""How ``header.bin`` of hnswlib begins: version, offset, places, rows, bytes of a place."""
-_LENGTH = 4
-"""Bytes of a place in ``length.bin``."""
+"""First fields of hnswlib's ``header.bin``: version, offset, capacity in rows, rows, bytes of a row."""
+_LENGTH_SIZE = 4
+"""Bytes of a row in ``length.bin``."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One text as it is kept."""
+    """One stored text."""
 
     id: str
     text: str
@@ -63,48 +62,52 @@ class Hit:
 
 
 def digest(text: str) -> str:
-    """64 hex digits that stand for a text of any length."""
+    """Return the SHA-256 of a text, 64 hex digits."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
-def checked_text(text: str, what: str) -> str:
-    """The text itself.
+def require_text(text: str, name: str) -> str:
+    """Return the text unchanged.
+
+    Args:
+        text: what was given.
+        name: its name in the message.
 
     Raises:
         EmptyTextError: it is blank.
-        InputError: it is no text, or holds half a surrogate pair, which UTF-8 cannot express.
+        InputError: it is not a text, or holds half a surrogate pair, which UTF-8 cannot express.
     """
     if not isinstance(text, str):
-        raise InputError(f"{what} must be a text, given {type(text).__name__}")
+        raise InputError(f"{name} must be a text, given {type(text).__name__}")
     if not text.strip():
-        raise EmptyTextError(f"{what} is empty; give at least one character that is not white space")
+        raise EmptyTextError(f"{name} is empty; give at least one character that is not white space")
     try:
         text.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{what} is not valid unicode at character {error.start}: {error.reason}") from error
+        raise InputError(f"{name} is not valid unicode at character {error.start}: {error.reason}") from error
     return text
 
 
-def checked_k(k: int) -> int:
-    """The number itself.
+def require_k(k: int) -> int:
+    """Return the number unchanged.
 
     Raises:
-        InputError: it is negative or no whole number.
+        InputError: it is negative or not a whole number.
     """
     if isinstance(k, bool) or not isinstance(k, int) or k < 0:
         raise InputError(f"k must be a whole number of at least 0, given {k!r}")
     return k
 
 
-class Shelf:
-    """One Chroma collection: rows that belong together, in cosine space."""
+class Collection:
+    """Rows that belong together, in cosine space: a Chroma collection."""
 
-    def __init__(self, collection: "Collection") -> None:
+    def __init__(self, collection: "ChromaCollection") -> None:
         self._collection = collection
 
     @property
     def metadata(self) -> Mapping[str, Any]:
-        """What was noted about the shelf when it was made."""
+        """Metadata given when the collection was created, with its embedder."""
         return self._collection.metadata or {}
 
     def upsert(self, rows: Sequence[Row], vectors: Sequence[Sequence[float]]) -> None:
@@ -115,7 +118,7 @@ class Shelf:
         """
         unique = {row.id: (row, vector) for row, vector in zip(rows, vectors, strict=True)}
         for row, _ in unique.values():
-            _check_metadata(row)
+            _require_plain_metadata(row)
         for batch in _batches(list(unique.values())):
             self._collection.upsert(
                 ids=[row.id for row, _ in batch],
@@ -124,86 +127,91 @@ class Shelf:
                 metadatas=[dict(row.metadata) or None for row, _ in batch],  # type: ignore[misc]
             )
 
-    def rows(self, **equal: Scalar) -> list[Row]:
-        """All rows, or those whose metadata has these values; in no particular order."""
-        wanted: list[dict[str, Any]] = [{key: value} for key, value in equal.items()]
-        where: Any = {"$and": wanted} if len(wanted) > 1 else wanted[0] if wanted else None
-        found = self._collection.get(where=where, include=["documents", "metadatas"])
+    def rows(self, where: Mapping[str, Scalar] | None = None) -> list[Row]:
+        """Return all rows, or those whose metadata has a value, in no particular order.
+
+        Args:
+            where: one metadata key and the value it must have.
+        """
+        condition: Any = where
+        found = self._collection.get(where=condition, include=["documents", "metadatas"])
         texts, metadata = found["documents"] or [], found["metadatas"] or []
         return [Row(*parts) for parts in zip(found["ids"], texts, map(_scalars, metadata), strict=True)]
 
     def delete(self, ids: Sequence[str]) -> None:
-        """Remove rows; ids that are not there are passed over."""
+        """Remove rows; ids that do not exist are ignored."""
         for batch in _batches(list(ids)):
             self._collection.delete(ids=batch)
 
     def search(self, vector: Sequence[float], k: int) -> list[Hit]:
-        """The ``k`` nearest rows, best first; fewer where there are fewer."""
-        count = min(k, self._collection.count())
-        if count == 0:
+        """Return the ``k`` nearest rows, best first; fewer where there are fewer."""
+        limit = min(k, self._collection.count())
+        if limit == 0:
             return []
         found = self._collection.query(
-            query_embeddings=_array([vector]), n_results=count, include=["documents", "metadatas", "distances"]
+            query_embeddings=_array([vector]), n_results=limit, include=["documents", "metadatas", "distances"]
         )
         texts, metadata, distances = found["documents"], found["metadatas"], found["distances"]
         assert texts and metadata and distances  # they were asked for
-        return [
-            Hit(Row(key, text, _scalars(values)), max(-1.0, min(1.0, 1.0 - distance)))
-            for key, text, values, distance in zip(found["ids"][0], texts[0], metadata[0], distances[0], strict=True)
-        ]
+        hits = []
+        for id, text, values, distance in zip(found["ids"][0], texts[0], metadata[0], distances[0], strict=True):
+            similarity = max(-1.0, min(1.0, 1.0 - distance))  # rounding may leave the range of a cosine
+            hits.append(Hit(Row(id, text, _scalars(values)), similarity))
+        return hits
 
 
 class Session:
-    """One locked visit to the store."""
+    """One visit to the store, while it is locked."""
 
     def __init__(self, client: "Client | None") -> None:
         self._client = client
 
-    def shelf(self, name: str, embedder: Embedder) -> Shelf | None:
-        """The shelf of that name, None if there is none.
+    def get_collection(self, name: str, embedder: Embedder) -> Collection | None:
+        """Return the collection of that name, or None if it does not exist.
 
         Raises:
             StoreError: another embedder wrote it.
         """
-        if self._client is None or name not in self._names():
+        if self._client is None or not self._has(name):
             return None
-        shelf = Shelf(self._client.get_collection(name, embedding_function=None))
-        _check_embedder(shelf, embedder)
-        return shelf
+        collection = Collection(self._client.get_collection(name, embedding_function=None))
+        _require_embedder(collection, embedder)
+        return collection
 
-    def made_shelf(self, name: str, embedder: Embedder, metadata: Mapping[str, Scalar] | None = None) -> Shelf:
-        """The shelf of that name, made if there is none; it remembers the embedder and the metadata.
+    def get_or_create_collection(
+        self, name: str, embedder: Embedder, metadata: Mapping[str, Scalar] | None = None
+    ) -> Collection:
+        """Return the collection of that name; a new one keeps the name of its embedder and the metadata.
 
         Raises:
             StoreError: another embedder wrote it.
         """
         assert self._client is not None, "a session that writes has a client"
-        collection = self._client.get_or_create_collection(
+        created = self._client.get_or_create_collection(
             name,
             embedding_function=None,
             configuration={"hnsw": {"space": "cosine"}},
             metadata={"embedder": embedder.name, "dimension": embedder.dimension, **(metadata or {})},
         )
-        _check_embedder(Shelf(collection), embedder)
-        return Shelf(collection)
+        collection = Collection(created)
+        _require_embedder(collection, embedder)
+        return collection
 
-    def remove_shelf(self, name: str) -> bool:
-        """Remove a shelf with all its rows; whether it was there."""
-        if self._client is None or name not in self._names():
+    def delete_collection(self, name: str) -> bool:
+        """Delete a collection with all its rows; False if there was none of that name."""
+        if self._client is None or not self._has(name):
             return False
         self._client.delete_collection(name)
         return True
 
-    def shelves(self, prefix: str) -> list[Mapping[str, Any]]:
-        """The metadata of every shelf whose name begins like this."""
-        if self._client is None:
-            return []
-        found = self._client.list_collections()
-        return [collection.metadata or {} for collection in found if collection.name.startswith(prefix)]
+    def list_collections(self, prefix: str) -> list[Collection]:
+        """Return every collection whose name begins with the prefix."""
+        found = [] if self._client is None else self._client.list_collections()
+        return [Collection(each) for each in found if each.name.startswith(prefix)]
 
-    def _names(self) -> set[str]:
+    def _has(self, name: str) -> bool:
         assert self._client is not None
-        return {collection.name for collection in self._client.list_collections()}
+        return any(collection.name == name for collection in self._client.list_collections())
 
 
 class Store:
@@ -223,7 +231,7 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A session that only reads; where nothing was ever written it is empty, and leaves the folder alone.
+        """Open a session that only reads; where nothing was ever written it is empty and leaves the folder alone.
 
         Raises:
             StoreError: the folder cannot be used.
@@ -246,7 +254,7 @@ class Store:
 
     @contextmanager
     def writing(self, *, scrub: bool = False) -> Iterator[Session]:
-        """A session that may write; the folder is made if it is missing.
+        """Open a session that may write; the folder is made if it is missing.
 
         Args:
             scrub: afterwards, drop the texts of deleted rows from the files too.
@@ -314,18 +322,21 @@ class Store:
 
 
 def _blank_unused(header: Path) -> None:
-    """Overwrite the places of a vector index that no row has taken; what stood in memory there was saved with them."""
-    _, _, places, rows, width = _INDEX_HEADER.unpack_from(header.read_bytes())
-    for name, size in (("data_level0.bin", width), ("length.bin", _LENGTH)):
+    """Overwrite the part of a vector index beyond its rows.
+
+    The index is saved at its full capacity, together with whatever stood in that memory before.
+    """
+    _, _, capacity, rows, row_size = _INDEX_HEADER.unpack_from(header.read_bytes())
+    for name, size in (("data_level0.bin", row_size), ("length.bin", _LENGTH_SIZE)):
         path = header.with_name(name)
-        if path.is_file() and path.stat().st_size == places * size:
+        if path.is_file() and path.stat().st_size == capacity * size:
             with path.open("r+b") as file:
                 file.seek(rows * size)
-                file.write(bytes((places - rows) * size))
+                file.write(bytes((capacity - rows) * size))
 
 
-def _check_embedder(shelf: Shelf, embedder: Embedder) -> None:
-    name, dimension = shelf.metadata.get("embedder"), shelf.metadata.get("dimension")
+def _require_embedder(collection: Collection, embedder: Embedder) -> None:
+    name, dimension = collection.metadata.get("embedder"), collection.metadata.get("dimension")
     if (name, dimension) != (embedder.name, embedder.dimension):
         raise StoreError(
             f"this data was written with the embedder {name!r} ({dimension} dimensions) and cannot be used with "
@@ -333,7 +344,7 @@ def _check_embedder(shelf: Shelf, embedder: Embedder) -> None:
         )
 
 
-def _check_metadata(row: Row) -> None:
+def _require_plain_metadata(row: Row) -> None:
     for key, value in row.metadata.items():
         if not isinstance(value, str | int | float | bool):
             raise InputError(
@@ -352,5 +363,5 @@ def _scalars(metadata: Mapping[str, Any] | None) -> dict[str, Scalar]:
 
 
 def _batches(items: Sequence[_Item]) -> Iterator[list[_Item]]:
-    for start in range(0, len(items), _BATCH):
-        yield list(items[start : start + _BATCH])
+    for start in range(0, len(items), BATCH_SIZE):
+        yield list(items[start : start + BATCH_SIZE])

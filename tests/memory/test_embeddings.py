@@ -11,7 +11,7 @@ from langchain_core.embeddings import Embeddings
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
 from qwen_allinone.memory import Embedder, load_embedder
-from qwen_allinone.memory.embedder import bundled_folder
+from qwen_allinone.memory.embeddings import bundled_folder
 
 FACTS = json.loads((Path(__file__).parent / "facts.json").read_text(encoding="utf-8"))
 
@@ -50,15 +50,15 @@ def test_vector_does_not_depend_on_batch(bundled: Embeddings):
 
 def test_many_threads(bundled: Embeddings):
     """Threads may embed at the same time."""
-    embedder = Embedder.of(bundled)
+    embedder = Embedder.from_embeddings(bundled)
     with ThreadPoolExecutor(8) as pool:
-        vectors = list(pool.map(embedder.query, ["同一句话"] * 64))
+        vectors = list(pool.map(embedder.embed_query, ["同一句话"] * 64))
     assert all(vector == vectors[0] for vector in vectors)
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_short_facts_are_found(bundled: Embeddings, language: str):
-    """Of thirteen facts the right one is among the best four for at least twelve in thirteen questions."""
+    """The right one of thirteen facts is among the best four for at least twelve in thirteen questions."""
     facts, questions = FACTS[language]["facts"], FACTS[language]["questions"]
     scores = np.array(bundled.embed_documents(list(questions))) @ np.array(bundled.embed_documents(facts)).T
     best = np.argsort(-scores, axis=1)[:, :4]
@@ -102,14 +102,14 @@ def test_foreign_code_is_not_run(tmp_path: Path):
 def test_name_follows_weights(bundled: Embeddings, tmp_path: Path):
     """A copy of a model elsewhere ends in the same digest, a retrained one does not."""
     copy = shutil.copytree(bundled_folder(), tmp_path / "bundled_embedder")
-    assert Embedder.of(load_embedder(str(copy))).name == Embedder.of(bundled).name
+    assert Embedder.from_embeddings(load_embedder(str(copy))).name == Embedder.from_embeddings(bundled).name
     other = shutil.copytree(bundled_folder(), tmp_path / "other" / "bundled_embedder")
     weights = next(other.rglob("model.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-2] + b"\0\0")
-    assert Embedder.of(load_embedder(str(other))).name != Embedder.of(bundled).name
+    assert Embedder.from_embeddings(load_embedder(str(other))).name != Embedder.from_embeddings(bundled).name
 
 
 def test_only_embeddings():
     """Anything but a LangChain embedding model is refused."""
     with pytest.raises(InputError, match="must be a LangChain Embeddings, given str"):
-        Embedder.of("bundled")
+        Embedder.from_embeddings("bundled")

@@ -1,4 +1,4 @@
-"""Texts to vectors: the bundled sentence-transformers model, a folder or a hub id, and who wrote which vector."""
+"""Embedding models: loaded by name, and named so that a store knows whose vectors it holds."""
 
 import hashlib
 from collections.abc import Sequence
@@ -25,17 +25,17 @@ _ALLOWED = (
     "allowed: 'bundled', a sentence-transformers folder with modules.json and *.safetensors, "
     "or a hub id such as BAAI/bge-small-zh-v1.5"
 )
-_LOADING = Lock()
-_EMBEDDING = Lock()  # fast tokenizers refuse to be used by two threads at once
+_LOAD_LOCK = Lock()
+_EMBED_LOCK = Lock()  # fast tokenizers refuse to be used by two threads at once
 
 
 def bundled_folder() -> Path:
-    """Where the bundled embedder lies inside the package."""
+    """Return the folder of the bundled embedder, inside the package."""
     return Path(str(files("qwen_allinone.memory"))) / "bundled_embedder"
 
 
 def load_embedder(name: str = BUNDLED) -> "Embeddings":
-    """A LangChain embedding model with unit vectors, on the CPU, loaded once per process and name.
+    """Load a LangChain embedding model with unit vectors, on the CPU, once per process and name.
 
     Weights are read from safetensors only and no code from outside is run. Folders need no network.
 
@@ -45,26 +45,26 @@ def load_embedder(name: str = BUNDLED) -> "Embeddings":
     Raises:
         ModelNotFoundError: there is no such model, its folder is broken, or the hub cannot be reached.
     """
-    with _LOADING:
+    with _LOAD_LOCK:
         return _load(_resolve(name), name)
 
 
 @dataclass(frozen=True)
 class Embedder:
-    """An embedding model with a name of its own, so that a store can tell whose vectors it holds."""
+    """An embedding model, with the name and dimension that a store compares."""
 
     embeddings: "Embeddings"
     name: str
-    """For a folder its name and a digest of its weights, for anything else the model's name."""
+    """Folder name and digest of the weights for a folder, the model's own name for anything else."""
     dimension: int
     """Length of every vector."""
 
     @classmethod
-    def of(cls, embeddings: "Embeddings") -> "Embedder":
+    def from_embeddings(cls, embeddings: "Embeddings") -> "Embedder":
         """Name and measure any LangChain embedding model; one short text is embedded for it.
 
         Raises:
-            InputError: it is no embedding model.
+            InputError: it is not an embedding model.
         """
         from langchain_core.embeddings import Embeddings
 
@@ -73,20 +73,20 @@ class Embedder:
                 f"embedder must be a LangChain Embeddings, given {type(embeddings).__name__}; "
                 f"get one from load_embedder('bundled')"
             )
-        with _EMBEDDING:
-            probe = embeddings.embed_query("1")
-        return cls(embeddings, _name_of(embeddings), len(probe))
+        with _EMBED_LOCK:
+            vector = embeddings.embed_query("1")
+        return cls(embeddings, _name_of(embeddings), len(vector))
 
-    def passages(self, texts: Sequence[str]) -> list[list[float]]:
-        """One vector per text that will be searched. *Shape:* (texts, dimension)."""
+    def embed_documents(self, texts: Sequence[str]) -> list[list[float]]:
+        """Return a vector for each text that will be searched. *Shape:* (texts, dimension)."""
         if not texts:
             return []
-        with _EMBEDDING:
+        with _EMBED_LOCK:
             return self.embeddings.embed_documents(list(texts))
 
-    def query(self, text: str) -> list[float]:
-        """The vector of a text that searches. *Shape:* (dimension,)."""
-        with _EMBEDDING:
+    def embed_query(self, text: str) -> list[float]:
+        """Return the vector of a text to search for. *Shape:* (dimension,)."""
+        with _EMBED_LOCK:
             return self.embeddings.embed_query(text)
 
 
@@ -115,17 +115,17 @@ def _load(resolved: str, name: str) -> "Embeddings":
 
 
 def _resolve(name: str) -> str:
-    """The absolute folder that a name stands for, or the name itself if it is a hub id."""
+    """Return the absolute folder of a name, or the name itself if it is a hub id."""
     if name == BUNDLED:
-        return str(_checked_folder(bundled_folder(), name))
+        return str(_require_model(bundled_folder(), name))
     if (folder := existing_folder(name)) is not None:
-        return str(_checked_folder(folder, name))
+        return str(_require_model(folder, name))
     if HUB_ID.fullmatch(name):
         return name
     raise ModelNotFoundError(f"no embedder {name!r}; {_ALLOWED}")
 
 
-def _checked_folder(folder: Path, name: str) -> Path:
+def _require_model(folder: Path, name: str) -> Path:
     missing = [] if (folder / "modules.json").is_file() else ["modules.json"]
     if not list(folder.rglob("*.safetensors")):
         missing.append("*.safetensors")
@@ -139,12 +139,12 @@ def _name_of(embeddings: "Embeddings") -> str:
     if not name:
         return type(embeddings).__name__
     folder = Path(name)
-    return f"{folder.name}-{_digest(folder)}" if folder.is_dir() else name
+    return f"{folder.name}-{_weights_digest(folder)}" if folder.is_dir() else name
 
 
 @lru_cache(maxsize=8)
-def _digest(folder: Path) -> str:
-    """Twelve hex digits over all weights in a folder: a retrained model is another model."""
+def _weights_digest(folder: Path) -> str:
+    """Return twelve hex digits over all weights in a folder: a retrained model is another model."""
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*.safetensors")):
         digest.update(path.read_bytes())

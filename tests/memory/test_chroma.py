@@ -10,38 +10,38 @@ from filelock import FileLock
 from langchain_core.embeddings import DeterministicFakeEmbedding
 
 from qwen_allinone.errors import InputError, StoreBusyError, StoreError
-from qwen_allinone.memory.embedder import Embedder
-from qwen_allinone.memory.store import Row, Store, _blank_unused
+from qwen_allinone.memory.chroma import Row, Store, _blank_unused
+from qwen_allinone.memory.embeddings import Embedder
 
 EMBEDDER = Embedder(DeterministicFakeEmbedding(size=3), "three", 3)
 OTHER_PROCESS = """
 import sys
 from langchain_core.embeddings import DeterministicFakeEmbedding
-from qwen_allinone.memory.embedder import Embedder
-from qwen_allinone.memory.store import Row, Store
+from qwen_allinone.memory.embeddings import Embedder
+from qwen_allinone.memory.chroma import Row, Store
 embedder = Embedder(DeterministicFakeEmbedding(size=3), "three", 3)
 with Store(sys.argv[1]).writing() as session:
-    shelf = session.made_shelf("shelf", embedder)
-    shelf.upsert([Row("theirs", "from the other process")], [[0, 1, 0]])
-    shelf.delete(["mine"])
+    collection = session.get_or_create_collection("rows", embedder)
+    collection.upsert([Row("theirs", "from the other process")], [[0, 1, 0]])
+    collection.delete(["mine"])
 """
 
 
 def write(store: Store, rows: list[Row], vectors: list[list[float]]) -> None:
-    """Write rows to the one shelf of these tests."""
+    """Write rows to the one collection of these tests."""
     with store.writing() as session:
-        session.made_shelf("shelf", EMBEDDER).upsert(rows, vectors)
+        session.get_or_create_collection("rows", EMBEDDER).upsert(rows, vectors)
 
 
 def found(store: Store, vector: list[float], k: int = 10) -> list[str]:
-    """The ids that a search finds, best first."""
+    """Return the ids that a search finds, best first."""
     with store.reading() as session:
-        shelf = session.shelf("shelf", EMBEDDER)
-        return [hit.row.id for hit in shelf.search(vector, k)] if shelf else []
+        collection = session.get_collection("rows", EMBEDDER)
+        return [hit.row.id for hit in collection.search(vector, k)] if collection else []
 
 
 def test_sees_another_process(tmp_path: Path):
-    """What another process wrote or deleted between two of our sessions is seen by the next search."""
+    """A search sees rows that another process wrote or deleted since our last session."""
     store = Store(tmp_path)
     write(store, [Row("mine", "a")], [[1, 0, 0]])
     assert found(store, [1, 0, 0]) == ["mine"]
@@ -105,11 +105,11 @@ def test_more_rows_than_chroma_takes_at_once(tmp_path: Path):
     rows = [Row(str(number), "text") for number in range(6000)]
     write(store, rows, [[1, number, 1] for number in range(6000)])
     with store.writing() as session:
-        shelf = session.shelf("shelf", EMBEDDER)
-        assert shelf is not None
-        assert len(shelf.rows()) == 6000
-        shelf.delete([row.id for row in rows[:5999]])
-        assert [row.id for row in shelf.rows()] == ["5999"]
+        collection = session.get_collection("rows", EMBEDDER)
+        assert collection is not None
+        assert len(collection.rows()) == 6000
+        collection.delete([row.id for row in rows[:5999]])
+        assert [row.id for row in collection.rows()] == ["5999"]
 
 
 def test_numbers_of_hits(tmp_path: Path):
@@ -123,12 +123,12 @@ def test_numbers_of_hits(tmp_path: Path):
 
 
 def test_same_id_twice_in_one_write(tmp_path: Path):
-    """Of two rows with the same id the last one stays."""
+    """The last of two rows with the same id stays."""
     store = Store(tmp_path)
     write(store, [Row("a", "first"), Row("a", "second")], [[1, 0, 0], [1, 0, 0]])
     with store.reading() as session:
-        shelf = session.shelf("shelf", EMBEDDER)
-        assert shelf is not None and [row.text for row in shelf.rows()] == ["second"]
+        collection = session.get_collection("rows", EMBEDDER)
+        assert collection is not None and [row.text for row in collection.rows()] == ["second"]
 
 
 def test_similarity_is_cosine(tmp_path: Path):
@@ -136,9 +136,9 @@ def test_similarity_is_cosine(tmp_path: Path):
     store = Store(tmp_path)
     write(store, [Row("a", "a"), Row("b", "b")], [[5, 0, 0], [-2, 0, 0]])
     with store.reading() as session:
-        shelf = session.shelf("shelf", EMBEDDER)
-        assert shelf is not None
-        assert [hit.similarity for hit in shelf.search([3, 4, 0], 2)] == pytest.approx([0.6, -0.6], abs=1e-5)
+        collection = session.get_collection("rows", EMBEDDER)
+        assert collection is not None
+        assert [hit.similarity for hit in collection.search([3, 4, 0], 2)] == pytest.approx([0.6, -0.6], abs=1e-5)
 
 
 def test_nested_metadata(tmp_path: Path):
@@ -150,14 +150,14 @@ def test_nested_metadata(tmp_path: Path):
 
 
 def test_another_embedder(tmp_path: Path):
-    """A shelf refuses an embedder that did not write it, naming both."""
+    """A collection refuses an embedder that did not write it, naming both."""
     write(Store(tmp_path), [Row("a", "a")], [[1, 0, 0]])
     other = Embedder(DeterministicFakeEmbedding(size=3), "another", 3)
     for visit in (Store(tmp_path).reading, Store(tmp_path).writing):
         with visit() as session, pytest.raises(StoreError, match=r"'three' \(3 dim.*'another' \(3\)"):
-            session.shelf("shelf", other)
+            session.get_collection("rows", other)
     with Store(tmp_path).writing() as session, pytest.raises(StoreError, match="'another'"):
-        session.made_shelf("shelf", other)
+        session.get_or_create_collection("rows", other)
 
 
 def test_home_is_a_file(tmp_path: Path):
@@ -213,8 +213,8 @@ def test_dot_env_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert found(Store("home"), [1, 0, 0]) == ["a"]
 
 
-def test_places_of_an_index_that_no_row_has_are_blanked(tmp_path: Path):
-    """Rows stay as they are; whatever follows them in the files of the vector index is overwritten."""
+def test_the_unused_part_of_an_index_is_blanked(tmp_path: Path):
+    """Rows stay as they are; everything behind them in the files of the vector index is overwritten."""
     header = tmp_path / "header.bin"
     header.write_bytes(struct.pack("<iQQQQ", 1, 0, 4, 1, 8) + bytes(60))
     (tmp_path / "data_level0.bin").write_bytes(b"live row" + b"a secret of some memory.")
