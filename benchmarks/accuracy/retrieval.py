@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from training.embedder.figures import Scores, bm25, cosines, fused, hits_at_5
+
 from benchmarks.accuracy.figure import Figure, Floor, Target
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.memory.embedder import load_embedder
 from training.embedder import retrieval_data
-from training.embedder.figures import Scores, bm25, cosines, fused, hits_at_5
 from training.embedder.retrieval_data import SearchTask
 
 _CLOSE, _AHEAD = ("kdconv travel", "xquad zh"), ("atec pairs", "bustm pairs")
