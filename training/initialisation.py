@@ -100,7 +100,7 @@ def grow(model: Qwen2ForCausalLM) -> None:
 
 
 def is_grown(config: PreTrainedConfig) -> bool:
-    """True if a model has layers of its own for replies."""
+    """Return true if a model has layers of its own for replies."""
     return _language_layers(config) > 0
 
 

@@ -29,7 +29,7 @@ def main(
     sets, _ = hold_out(public(data) if data else [], VALIDATION_SHARE)
     out.parent.mkdir(parents=True, exist_ok=True)
     with out.open("w", encoding="utf-8") as file:
-        for origin, sources in (("written", by_hand), ("public", sets)):
+        for origin, sources in (("public", sets), ("written", by_hand)):
             for source in sources:
                 file.writelines(_lines(source, origin))
 
