@@ -19,7 +19,7 @@ from benchmarks.naive import ANSWER_TOKENS, BATCH, NaiveBatches, NaiveQwen
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.eval import LabelledSet
 from qwen_allinone.model import Choice, SharedQwen
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.tools.sentiment import mood_question
 
 _GENERATED, _BATCHED = "generated, one by one", f"generated, batches of {BATCH}"
@@ -43,14 +43,14 @@ def main(
     with measured(model, random) as (name, told, options):
         qwen = SharedQwen.load(name, precision=precision)  # type: ignore[arg-type]
         exact = SharedQwen.load(name, precision="fp32")
-        seconds = interleaved.medians(_ways(qwen, exact), [asked], rounds=rounds, before=qwen.forget)
+        seconds = interleaved.medians(_ways(qwen, exact), [asked], rounds=rounds, before=qwen.clear_cache)
     interleaved.report(
         out or result_file("batches", random),
         seconds,
         base="together",
         targets=_TARGETS,
         model=told,
-        precision=qwen.precision.precision,
+        precision=qwen.quantization.dtype,
         command=f"python -m benchmarks.batches {options} --precision {precision} --rounds {rounds} --texts {texts} "
         f"--threads {threads}",
         n=rounds,

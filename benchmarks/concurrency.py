@@ -15,7 +15,7 @@ from benchmarks.interleaved import Model, Out, Precision, Rounds, Threads, resul
 from benchmarks.naive import REPLY_TOKENS
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Message, SharedQwen
-from qwen_allinone.model.pipeline import TokenPrompt
+from qwen_allinone.model.langchain.pipeline import TokenPrompt
 
 _TEXTS = (
     "今天面试没过，有点难受。",
@@ -47,14 +47,14 @@ def main(
             "one after the other": lambda texts: [_reply(qwen, text) for text in texts],
             "one after the other, by generate": lambda texts: [_generated(qwen, text) for text in texts],
         }
-        seconds = interleaved.medians(ways, [_TEXTS], rounds=rounds, before=qwen.forget)
+        seconds = interleaved.medians(ways, [_TEXTS], rounds=rounds, before=qwen.clear_cache)
     interleaved.report(
         out or result_file("concurrency", random),
         seconds,
         base="together",
         targets={"one after the other": Target(3)},
         model=told,
-        precision=qwen.precision.precision,
+        precision=qwen.quantization.dtype,
         command=f"python -m benchmarks.concurrency {options} --precision {precision} --rounds {rounds} "
         f"--threads {threads}",
         n=rounds,
@@ -64,7 +64,7 @@ def main(
 
 
 def _reply(qwen: SharedQwen, text: str) -> str:
-    return qwen.write(text, min_new_tokens=REPLY_TOKENS, max_new_tokens=REPLY_TOKENS).text
+    return qwen.generate(text, min_new_tokens=REPLY_TOKENS, max_new_tokens=REPLY_TOKENS).text
 
 
 def _together(qwen: SharedQwen, texts: Sequence[str]) -> list[str]:
@@ -74,7 +74,7 @@ def _together(qwen: SharedQwen, texts: Sequence[str]) -> list[str]:
 
 def _generated(qwen: SharedQwen, text: str) -> object:
     prompt = TokenPrompt(tuple(qwen.chat.conversation([Message("user", text)])))
-    return qwen.pipeline(  # type: ignore[call-overload]
+    return QwenPipeline(qwen)(  # type: ignore[call-overload]
         prompt, do_sample=False, min_new_tokens=REPLY_TOKENS, max_new_tokens=REPLY_TOKENS
     )
 

@@ -53,7 +53,7 @@ def main(
         base="turn 1",
         targets=_TARGETS,
         model=told,
-        precision=qwen.precision.precision,
+        precision=qwen.quantization.dtype,
         command=f"python -m benchmarks.conversation {options} --precision {precision} --rounds {rounds} "
         f"--threads {threads}",
         n=rounds,
@@ -74,22 +74,22 @@ def measure(
         rounds: besides a first one that does not count.
         reply_tokens: written in each turn.
     """
-    forgetful = SharedQwen(qwen.model, qwen.tokenizer, capabilities=qwen.capabilities)
+    forgetful = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer, capabilities=qwen.capabilities)
     forgetful.cache_bytes = 0
     read: dict[str, int] = {}
     watch = Stopwatch()
     for number in range(rounds + 1):
         if number == 1:
             watch.reset()
-        qwen.forget()
+        qwen.clear_cache()
         history: list[Message] = []
         for turn, text in enumerate(texts, start=1):
             for name, model in ((f"turn {turn}", qwen), (f"turn {turn}, nothing kept", forgetful)):
                 before = model.cache_statistics.reused_tokens
                 with watch.running(name):
-                    reply = model.write(text, history=history, min_new_tokens=1, max_new_tokens=1)
+                    reply = model.generate(text, history=history, min_new_tokens=1, max_new_tokens=1)
                 read[name] = reply.prompt_tokens - (model.cache_statistics.reused_tokens - before)
-            reply = qwen.write(text, history=history, min_new_tokens=reply_tokens, max_new_tokens=reply_tokens)
+            reply = qwen.generate(text, history=history, min_new_tokens=reply_tokens, max_new_tokens=reply_tokens)
             history += [Message("user", text), Message("assistant", reply.text)]
     return read, watch.medians()
 

@@ -11,9 +11,9 @@ import typer
 from benchmarks import interleaved
 from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 from qwen_allinone.model import SharedQwen
-from qwen_allinone.model.language import language_of
-from qwen_allinone.model.questions import Question, render_question
-from qwen_allinone.router import shipped_routes
+from qwen_allinone.model.decisions.questions import Question, render_question
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.router import builtin_routes
 from qwen_allinone.router.question import route_question
 from qwen_allinone.tools.sentiment import mood_question
 
@@ -36,11 +36,11 @@ def main(
     torch.set_num_threads(threads)
     qwen = SharedQwen.load(model)
     ways: dict[str, Callable[[str], object]] = {
-        "packed": lambda text: qwen.likelihoods(text, _questions(text)),
-        "one by one": lambda text: qwen.likelihoods(text, _questions(text), packed=False),
+        "packed": lambda text: qwen.loglikelihoods(text, _questions(text)),
+        "one by one": lambda text: qwen.loglikelihoods(text, _questions(text), packed=False),
         "generated": lambda text: _generated(qwen, text),
     }
-    seconds = interleaved.medians(ways, _TEXTS, rounds=rounds, before=qwen.forget)
+    seconds = interleaved.medians(ways, _TEXTS, rounds=rounds, before=qwen.clear_cache)
     interleaved.report(
         out or result_file("decisions"),
         seconds,
@@ -53,13 +53,13 @@ def main(
 
 def _questions(text: str) -> dict[str, Question]:
     language = language_of(text)
-    return {"route": route_question(shipped_routes(), language), "mood": mood_question(language)}
+    return {"route": route_question(builtin_routes(), language), "mood": mood_question(language)}
 
 
 def _generated(qwen: SharedQwen, text: str) -> None:
     for question in _questions(text).values():
         notes = render_question(question, language_of(text)).text
-        qwen.write(text, notes=notes, min_new_tokens=8, max_new_tokens=8)
+        qwen.generate(text, notes=notes, min_new_tokens=8, max_new_tokens=8)
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ def main(
         engines[f"OpenVINO, {openvino.parent.name}"] = _openvino(openvino, ids, threads)
         options += f" --openvino {openvino.parent.name}/{openvino.name}"
     seconds = interleaved.medians(_ways(engines), [REPLY_TOKENS], rounds=rounds, before=lambda: _forget(exact, rounded))
-    tokens = {name: per_token(seconds, name) for name in engines}
+    tokens = {name: length_normalized(seconds, name) for name in engines}
     interleaved.report(
         out or result_file("decode", random),
         tokens,
@@ -64,7 +64,7 @@ def main(
     )
 
 
-def per_token(seconds: Mapping[str, float], engine: str) -> float:
+def length_normalized(seconds: Mapping[str, float], engine: str) -> float:
     """Seconds that every token after the first one takes."""
     return (seconds[f"prompt and reply, {engine}"] - seconds[f"prompt, {engine}"]) / (REPLY_TOKENS - 1)
 
@@ -86,11 +86,11 @@ def _installed(package: str) -> bool:
 
 def _prompt(qwen: SharedQwen) -> list[int]:
     """As many tokens as our own prompts have; which ones makes no difference to the time."""
-    return (qwen.chat.encode(TEXT) * 4)[: qwen.write(TEXT, max_new_tokens=1).prompt_tokens]
+    return (qwen.chat.encode(TEXT) * 4)[: qwen.generate(TEXT, max_new_tokens=1).prompt_tokens]
 
 
 def _ours(qwen: SharedQwen) -> Writes:
-    return lambda tokens: qwen.write(TEXT, min_new_tokens=tokens, max_new_tokens=tokens)
+    return lambda tokens: qwen.generate(TEXT, min_new_tokens=tokens, max_new_tokens=tokens)
 
 
 def _llama(gguf: Path, ids: list[int], threads: int) -> Writes:
@@ -137,7 +137,7 @@ def _openvino(exported: Path, ids: list[int], threads: int) -> Writes:
 
 def _forget(*models: SharedQwen) -> None:
     for qwen in models:
-        qwen.forget()
+        qwen.clear_cache()
 
 
 if __name__ == "__main__":

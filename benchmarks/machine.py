@@ -17,7 +17,7 @@ from transformers import Qwen2ForCausalLM
 from benchmarks import interleaved
 from benchmarks.interleaved import Out, Rounds, Threads, result_file
 from benchmarks.random_qwen import SHAPE
-from qwen_allinone.model.int8 import Int8Linear, available
+from qwen_allinone.model.weights.int8 import Int8Linear, available
 
 _LAYERS = 24
 _WIDTH, _HEIGHT = SHAPE.hidden_size, SHAPE.intermediate_size

@@ -9,7 +9,7 @@ import typer
 
 from benchmarks.interleaved import Model, Precision
 from qwen_allinone.model import Message, SharedQwen
-from qwen_allinone.model.language import language_of
+from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.tools.sentiment import mood_question
 
 _TEXT = (
@@ -44,9 +44,9 @@ def talk(qwen: SharedQwen, *, turns: int, tokens: int) -> int:
     history: list[Message] = []
     for _ in range(turns):
         qwen.decide(text, {"mood": mood_question(language_of(text))}, history=history)
-        reply = qwen.write(text, history=history, min_new_tokens=_REPLY_TOKENS, max_new_tokens=_REPLY_TOKENS)
+        reply = qwen.generate(text, history=history, min_new_tokens=_REPLY_TOKENS, max_new_tokens=_REPLY_TOKENS)
         history += [Message("user", text), Message("assistant", reply.text)]
-    return reply.prompt_tokens + reply.new_tokens
+    return reply.prompt_tokens + reply.completion_tokens
 
 
 def megabytes() -> dict[str, float]:

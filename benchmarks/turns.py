@@ -14,8 +14,8 @@ from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 from benchmarks.naive import REPLY_TOKENS, NaivePipeline, NaiveQwen
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Calibration, Question, SharedQwen
-from qwen_allinone.model.language import language_of
-from qwen_allinone.router import shipped_routes
+from qwen_allinone.model.prompt.language import language_of
+from qwen_allinone.router import builtin_routes
 from qwen_allinone.router.question import route_question
 from qwen_allinone.tools import IntentTool
 from qwen_allinone.tools.sentiment import mood_question
@@ -94,7 +94,7 @@ def _turn(qwen: SharedQwen, asked: tuple[str, ...], *, corrected: bool = False) 
     def turn(text: str) -> None:
         if asked:
             qwen.decide(text, {name: _questions(text)[name] for name in asked}, calibration=calibration)
-        qwen.write(text, min_new_tokens=REPLY_TOKENS, max_new_tokens=REPLY_TOKENS)
+        qwen.generate(text, min_new_tokens=REPLY_TOKENS, max_new_tokens=REPLY_TOKENS)
 
     return turn
 
@@ -108,7 +108,7 @@ def _decisions(qwen: SharedQwen) -> Callable[[str], object]:
 def _questions(text: str) -> dict[str, Question]:
     language = language_of(text)
     return {
-        "route": route_question(shipped_routes(), language),
+        "route": route_question(builtin_routes(), language),
         "mood": mood_question(language),
         "intent": IntentTool.question(language),
     }
@@ -117,7 +117,7 @@ def _questions(text: str) -> dict[str, Question]:
 def _forget(*models: SharedQwen) -> Callable[[], None]:
     def forget() -> None:
         for qwen in models:
-            qwen.forget()
+            qwen.clear_cache()
 
     return forget
 

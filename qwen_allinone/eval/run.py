@@ -1,6 +1,6 @@
 """Evaluation runs: every row of a labelled set decided once."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from os import PathLike
 from pathlib import Path
@@ -37,6 +37,8 @@ class EvalRun:
     decide: Decide | None = None
     decide_all: DecideAll | None = None
     """Given in place of ``decide``; faster where texts share passes."""
+    options_vary: bool = False
+    """True if each row has options of its own: its labels must be among them, not those of the whole set."""
 
     def __post_init__(self) -> None:
         if (self.decide is None) is (self.decide_all is None):
@@ -83,8 +85,8 @@ class EvalRun:
         for done, row in enumerate(rows, start=1):
             sample = _sample(*next(decided)) if row.blank is None else Sample(row, error=row.blank)
             if sample.decision is not None and not labels_known:
-                self._require_known_labels(sample.decision)
-                labels_known = True
+                self._require_known_labels(row.labels if self.options_vary else self.labelled_set.labels, sample.decision)
+                labels_known = not self.options_vary
             yield sample
             if progress is not None:
                 progress(done, len(rows))
@@ -100,8 +102,8 @@ class EvalRun:
         except QwenAllInOneError as error:
             return error
 
-    def _require_known_labels(self, decision: "Decision") -> None:
-        unknown = [label for label in self.labelled_set.labels if label not in decision.probabilities]
+    def _require_known_labels(self, labels: Sequence[str], decision: "Decision") -> None:
+        unknown = [label for label in labels if label not in decision.probabilities]
         if unknown:
             raise DataFileError(
                 f"{self.labelled_set.name}: labels that are never decided: {', '.join(unknown)}; "

@@ -6,7 +6,7 @@ import pytest
 
 from qwen_allinone.errors import DataFileError, EmptyTextError
 from qwen_allinone.eval import EvalRun, LabelledRow, LabelledSet
-from qwen_allinone.model import Threshold, Decision
+from qwen_allinone.model import Decision, Threshold
 
 ROWS = LabelledSet(
     "four",

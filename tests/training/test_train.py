@@ -11,9 +11,9 @@ import torch
 
 from qwen_allinone.model import SharedQwen
 from training.batches import Batch
-from training.circuit import decision_weights, grow, is_grown, language_weights
 from training.curriculum import BOTH, DECISIONS, REPLIES, Curriculum, Stage
-from training.lessons import Teacher
+from training.example_builder import ExampleBuilder
+from training.initialisation import decision_weights, grow, is_grown, language_weights
 from training.sizes import Schedule
 from training.sources import Item, Source
 from training.train import Training
@@ -32,7 +32,7 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
     talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=BOTH, step_tokens=2000, seed=3)
+    return Curriculum(ExampleBuilder(qwen.chat, talk, text_tokens=40), sources, stages=BOTH, step_tokens=2000, seed=3)
 
 
 _MOODS = ("positive", "negative")
@@ -46,7 +46,7 @@ def _trained(
     qwen: SharedQwen, curriculum: Curriculum, path: Path, *, interrupted_at: float | None
 ) -> dict[str, torch.Tensor]:
     def new() -> Training:
-        return Training(copy.deepcopy(qwen.model), _schedule())
+        return Training(copy.deepcopy(qwen.local.model), _schedule())
 
     def keep_and_stop() -> None:
         if training.progress.share < (interrupted_at or 0):
@@ -81,7 +81,7 @@ def test_threads_change_nothing(qwen: SharedQwen, curriculum: Curriculum) -> Non
     """The parts of a step may be computed side by side or one after the other."""
     trained = []
     for threads in (1, 2):
-        training = Training(copy.deepcopy(qwen.model), _schedule(10_000), threads=threads)
+        training = Training(copy.deepcopy(qwen.local.model), _schedule(10_000), threads=threads)
         training.run(curriculum, log=lambda _: None, check=lambda: None)
         trained.append(training.model.state_dict())
     assert all(torch.equal(trained[0][name], trained[1][name]) for name in trained[0])
@@ -89,7 +89,7 @@ def test_threads_change_nothing(qwen: SharedQwen, curriculum: Curriculum) -> Non
 
 def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
     """The learning rate starts at zero, climbs, stays, and falls to zero at the end."""
-    training = Training(qwen.model, _schedule(1000))
+    training = Training(qwen.local.model, _schedule(1000))
     assert training.rate == 0
     training.progress.steps = 100
     assert training.rate == pytest.approx(1e-3)
@@ -103,7 +103,7 @@ def test_the_rate_climbs_and_falls_to_zero(qwen: SharedQwen) -> None:
 
 def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """A step moves the embedding by a small part of what it moves other weights."""
-    training = Training(copy.deepcopy(qwen.model), _schedule())
+    training = Training(copy.deepcopy(qwen.local.model), _schedule())
     training.progress.steps = 100
     before = {name: weight.clone() for name, weight in training.model.named_parameters()}
     training._step(next(curriculum.pool(training.progress)), _STAGE)
@@ -114,7 +114,7 @@ def test_what_begins_with_a_meaning_moves_slowly(qwen: SharedQwen, curriculum: C
 
 def test_the_model_grows_when_its_stage_begins(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """From then on the learning rate climbs once more."""
-    training = Training(copy.deepcopy(qwen.model), _schedule(120_000))
+    training = Training(copy.deepcopy(qwen.local.model), _schedule(120_000))
     layers, grown_after = len(training.model.model.layers), []
 
     def step(parts: Sequence[Batch], stage: Stage) -> float:
@@ -132,7 +132,7 @@ def test_the_model_grows_when_its_stage_begins(qwen: SharedQwen, curriculum: Cur
 
 def test_the_pace_of_a_stage_moves_what_was_added_and_nothing_else(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """The first step of Adam moves every weight by its learning rate."""
-    model, moved = copy.deepcopy(qwen.model), {}
+    model, moved = copy.deepcopy(qwen.local.model), {}
     grow(model)
     for pace in (1.0, 5.0):
         training = Training(copy.deepcopy(model), _schedule())
@@ -149,9 +149,9 @@ def test_the_pace_of_a_stage_moves_what_was_added_and_nothing_else(qwen: SharedQ
 def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen) -> None:
     """Only what was added for them moves, not even the norm that decisions are read through."""
     talk = [Item(f"say {number}", "replies", reply=f"{number}!") for number in range(40)]
-    teacher = Teacher(qwen.chat, talk, text_tokens=40)
-    alone = Curriculum(teacher, [Source("replies", 1, talk)], stages=REPLIES, step_tokens=2000, seed=3)
-    model = copy.deepcopy(qwen.model)
+    builder = ExampleBuilder(qwen.chat, talk, text_tokens=40)
+    alone = Curriculum(builder, [Source("replies", 1, talk)], stages=REPLIES, step_tokens=2000, seed=3)
+    model = copy.deepcopy(qwen.local.model)
     layers = len(model.model.layers)
     grow(model)
     training = Training(model, _schedule(6000), learners=language_weights)
@@ -166,9 +166,9 @@ def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen) -> None
 def test_decisions_alone_leave_what_was_added_for_replies_as_it_is(qwen: SharedQwen) -> None:
     """All that they are read through learns: the embedding, the layers before those for replies, and the norm."""
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
-    teacher = Teacher(qwen.chat, [], text_tokens=40)
-    alone = Curriculum(teacher, [Source("inputs", 1, moods)], stages=DECISIONS, step_tokens=2000, seed=3)
-    model = copy.deepcopy(qwen.model)
+    builder = ExampleBuilder(qwen.chat, [], text_tokens=40)
+    alone = Curriculum(builder, [Source("inputs", 1, moods)], stages=DECISIONS, step_tokens=2000, seed=3)
+    model = copy.deepcopy(qwen.local.model)
     layers = len(model.model.layers)
     grow(model)
     training = Training(model, _schedule(6000), learners=decision_weights)
@@ -181,7 +181,7 @@ def test_decisions_alone_leave_what_was_added_for_replies_as_it_is(qwen: SharedQ
 
 def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen, curriculum: Curriculum) -> None:
     """Adam would move the rows of all words alike, however small their gradient."""
-    model = copy.deepcopy(qwen.model)
+    model = copy.deepcopy(qwen.local.model)
     grow(model)
     training = Training(model, _schedule())
     training.progress.steps = 100
@@ -195,8 +195,8 @@ def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen
 
 
 def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Curriculum) -> None:
-    """What is checked on the way is the average; the training goes on from its own weights."""
-    training = Training(copy.deepcopy(qwen.model), _schedule())
+    """The average is checked on the way; the training goes on from its own weights."""
+    training = Training(copy.deepcopy(qwen.local.model), _schedule())
     for batch in curriculum.pool(training.progress):
         training._step(batch, _STAGE)
     own = {name: weight.clone() for name, weight in training.model.state_dict().items()}

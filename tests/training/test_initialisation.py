@@ -1,16 +1,16 @@
-"""A new model decides as the bag of tokens does, before any training."""
+"""A new model decides as the bag of words does, before any training."""
 
 import copy
 from pathlib import Path
 
 import pytest
 import torch
-from qwen_allinone.model.chatml import Message
 from transformers import Qwen2ForCausalLM
 
 from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.prompt.messages import Message
 from tests.training.conftest import LABELS, QUESTION
-from training.circuit import decision_layers, grow, is_grown, language_weights, weights
+from training.initialisation import constructed_weights, decision_layers, grow, is_grown, language_weights
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -27,28 +27,28 @@ def test_what_others_said_counts_for_little(fresh: SharedQwen, label: str) -> No
     assert fresh.decide(LABELS[label], QUESTION, history=history)["label"].option == label
 
 
-def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> None:
-    """Its parts write zeros until they are trained."""
+def test_what_is_not_constructed_changes_nothing(fresh: SharedQwen) -> None:
+    """All other parts write zeros until they are trained."""
     text = LABELS["music"]
-    before = fresh.likelihoods(text, QUESTION)["label"]
+    before = fresh.loglikelihoods(text, QUESTION)["label"]
     with torch.no_grad():
         for layer in fresh.model.model.layers:
             layer.mlp.up_proj.weight.mul_(3)
         first = fresh.model.model.layers[0].self_attn
         first.v_proj.weight[first.head_dim :].mul_(3)
     fresh.forget()
-    assert fresh.likelihoods(text, QUESTION)["label"] == pytest.approx(before)
+    assert fresh.loglikelihoods(text, QUESTION)["label"] == pytest.approx(before)
 
 
 def test_a_model_that_has_grown_decides_as_before(fresh: SharedQwen) -> None:
     """The new layers write nothing yet, and the new output layer is the embedding's copy."""
     grown = copy.deepcopy(fresh.model)
     grow(grown)
-    again = SharedQwen(grown, fresh.tokenizer, capabilities=fresh.capabilities)
+    again = SharedQwen.from_model(grown, fresh.tokenizer, capabilities=fresh.capabilities)
     for text in LABELS.values():
-        assert again.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
+        assert again.loglikelihoods(text, QUESTION)["label"] == pytest.approx(fresh.loglikelihoods(text, QUESTION)["label"])
     assert len(grown.model.layers) == len(fresh.model.model.layers) + 2
-    assert again.write("hello", max_new_tokens=2).new_tokens == 2
+    assert again.generate("hello", max_new_tokens=2).completion_tokens == 2
 
 
 def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwen) -> None:
@@ -61,13 +61,13 @@ def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwe
             torch.nn.init.normal_(layer.mlp.down_proj.weight)
         grown.lm_head.weight.normal_()
     deciding = fresh.capabilities.model_copy(update={"decision_layers": decision_layers(grown)})
-    again = SharedQwen(grown, fresh.tokenizer, capabilities=deciding)
+    again = SharedQwen.from_model(grown, fresh.tokenizer, capabilities=deciding)
     for text in LABELS.values():
-        assert again.likelihoods(text, QUESTION)["label"] == pytest.approx(fresh.likelihoods(text, QUESTION)["label"])
+        assert again.loglikelihoods(text, QUESTION)["label"] == pytest.approx(fresh.loglikelihoods(text, QUESTION)["label"])
 
 
 def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
-    """Which is no longer the embedding."""
+    """The output layer is no longer the embedding."""
     grown = copy.deepcopy(fresh.model)
     grow(grown)
     with torch.no_grad():
@@ -80,13 +80,13 @@ def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen
 
 
 def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
-    """The circuit stays the same."""
+    """The constructed weights stay the same."""
     grown = copy.deepcopy(fresh.model)
-    before = {id(weight) for weight in weights(grown)}
+    before = {id(weight) for weight in constructed_weights(grown)}
     assert not language_weights(grown)
     old = {id(weight) for weight in grown.parameters()}
     grow(grown)
     language = {id(weight) for weight in language_weights(grown)}
-    assert {id(weight) for weight in weights(grown)} == before
+    assert {id(weight) for weight in constructed_weights(grown)} == before
     assert not language & old
     assert language | old == {id(weight) for weight in grown.parameters()}
