@@ -16,8 +16,7 @@ MAY_IMPORT = {
     "eval": {"errors", "model"},
     "errors": set(),
     "settings": {"errors"},
-    "cli": {"errors", "settings", "model", "router", "tools", "memory", "eval", "doctor", "assistant"},
-    "doctor": {"errors", "model", "router", "tools", "eval", "settings"},
+    "cli": {"errors", "settings", "model", "router", "tools", "memory", "eval", "assistant"},
     "assistant": {"errors", "model", "router", "tools", "memory", "settings"},
 }
 

@@ -257,15 +257,17 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """看看装了什么、缺什么；有缺则退出码为 1。 · What is installed, what is missing (then the exit code is 1)."""
-    from qwen_allinone import doctor as surgery
-
     name = model or settings.model_name()
     if check:
+        from qwen_allinone.cli.doctor import check_model
+
         with terminal.progress_bar(name) as progress:
-            checked = surgery.check(name, rows=rows, progress=lambda _, done, total: progress(done, total))
+            checked = check_model(name, rows=rows, progress=lambda _, done, total: progress(done, total))
         terminal.show_json(checked)
         return
-    found = surgery.examine(name)
+    from qwen_allinone.cli.environment import Environment
+
+    found = Environment.from_model_name(name)
     terminal.show_json(found.to_json()) if as_json else terminal.show("\n".join(found.lines))
     if not found.ready:
         raise typer.Exit(1)

@@ -56,7 +56,7 @@ def evaluate(
 
     def decide_all(texts: Iterable[str]) -> "Iterator[Decision | QwenAllInOneError]":
         asked = ((text, {task: case.question}) for text, case in zip(texts, cases, strict=True))
-        answers = qwen.decide_all(asked, calibration=calibration, layout=layout)
+        answers = qwen.decide_all(asked, calibration=calibration, layout=layout, return_exceptions=True)
         for case, answer in zip(cases, answers, strict=True):
             yield answer if isinstance(answer, QwenAllInOneError) else case.in_labels(answer[task])
 

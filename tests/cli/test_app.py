@@ -658,7 +658,7 @@ with FileLock(Path(sys.argv[1]) / "store.lock"):
 class TestDoctor:
     """The command ``doctor``."""
 
-    def test_examination(self):
+    def test_environment(self):
         """``doctor`` says what is installed and which model would run."""
         (found,) = objects(run("doctor", "--json"))
         assert found["ready"] is True
@@ -669,6 +669,16 @@ class TestDoctor:
         result = run("doctor", "--model", "nope", "--json")
         assert result.exit_code == 1
         assert json.loads(result.stdout)["ready"] is False
+
+    def test_check(self):
+        """``doctor --check`` prints the diagnostics of the model as one JSON object."""
+        (found,) = objects(run("doctor", "--check", "--rows", "2"))
+        assert found["template"]["equal"] is True
+        assert found["data"]["route"]["rows"] == 2
+
+    def test_check_of_a_server(self):
+        """A model on a server is refused by name, before anything is asked of it."""
+        assert refused(run("doctor", "--check", "--model", "http://127.0.0.1:9/v1#m"), "is on a server")
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pipe that reports its closed end")

@@ -1,4 +1,4 @@
-"""What a model's name stands for, read from its files without loading its weights."""
+"""Facts about a model, read from its files without loading its weights."""
 
 import json
 from collections.abc import Sequence
@@ -18,17 +18,17 @@ class ModelFacts:
     name: str
     state: Literal["ready", "on a server", "not downloaded", "unusable"]
     folder: str | None = None
-    """Where its files are; None if there are none here."""
+    """Folder of its files; None if there are none here."""
     architecture: str | None = None
     parameters: int | None = None
-    """Stored weights, from the headers of the safetensors files; tied ones count once."""
+    """Number of stored weights, from the headers of the safetensors files; tied ones count once."""
     bytes: int | None = None
-    """Of the safetensors files."""
+    """Size of the safetensors files."""
     problem: str | None = None
-    """Why it cannot be loaded."""
+    """Reason why it cannot be loaded."""
 
     @classmethod
-    def of(cls, name: str) -> "ModelFacts":
+    def from_name(cls, name: str) -> "ModelFacts":
         """Resolve a name and read what is there; a hub id is looked up in the local cache only."""
         try:
             if is_url(name):
@@ -38,16 +38,16 @@ class ModelFacts:
             return cls(name, "unusable", problem=_first_line(error))
         if folder is None:
             return cls(name, "not downloaded", problem="not in the local cache; the first use downloads it")
-        return _facts(cls(name, "ready", str(folder)), folder)
+        return _with_facts(cls(name, "ready", str(folder)), folder)
 
     @property
     def loadable(self) -> bool:
-        """Whether nothing in its files speaks against loading it here and now."""
+        """True if nothing in its files speaks against loading it here and now."""
         return self.state in ("ready", "on a server")
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """For a terminal."""
+        """Lines for a terminal."""
         words = {
             "ready": "可以加载 loadable",
             "on a server": "在服务器上 on a server",
@@ -62,7 +62,7 @@ class ModelFacts:
 
 
 def _folder(name: str) -> Path | None:
-    """Where the model's files are; None for a hub id that was never downloaded."""
+    """Return the folder of the model's files; None for a hub id that was never downloaded."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
@@ -80,7 +80,7 @@ def _folder(name: str) -> Path | None:
     return Path(resolve(found))
 
 
-def _facts(found: ModelFacts, folder: Path) -> ModelFacts:
+def _with_facts(found: ModelFacts, folder: Path) -> ModelFacts:
     from safetensors import SafetensorError
 
     try:
@@ -93,6 +93,9 @@ def _facts(found: ModelFacts, folder: Path) -> ModelFacts:
         _check_family(folder)
     except (ModelNotFoundError, SafetensorError, OSError, ValueError) as error:
         return replace(found, state="unusable", problem=_first_line(error))
+    except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another shape
+        problem = f"a file of the model has an unexpected shape: {_first_line(error)}; download the model again"
+        return replace(found, state="unusable", problem=problem)
     return found
 
 
@@ -103,7 +106,7 @@ def _architecture(config: Any) -> str:
 
 
 def _weight_files(folder: Path) -> Sequence[Path]:
-    """The safetensors files; all those that an index names must be there."""
+    """Return the safetensors files; all those that an index names must be there."""
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         return sorted(folder.glob("*.safetensors"))
