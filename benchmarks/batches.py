@@ -50,7 +50,7 @@ def main(
         base="together",
         targets=_TARGETS,
         model=told,
-        precision=qwen.quantization.dtype,
+        precision=interleaved.dtype_of(qwen),
         command=f"python -m benchmarks.batches {options} --precision {precision} --rounds {rounds} --texts {texts} "
         f"--threads {threads}",
         n=rounds,
@@ -73,7 +73,10 @@ def distinct(texts: Sequence[str], count: int) -> list[str]:
 
 
 def _ways(qwen: SharedQwen, exact: SharedQwen) -> dict[str, Callable[[Sequence[str]], object]]:
-    naive, batches = NaiveQwen(exact.model, exact.tokenizer), NaiveBatches(exact.model, exact.tokenizer)
+    naive, batches = (
+        NaiveQwen(exact.local.model, exact.local.tokenizer),
+        NaiveBatches(exact.local.model, exact.local.tokenizer),
+    )
     return {
         "together": lambda texts: list(qwen.decide_all((text, _asked(text)) for text in texts)),
         "one by one": lambda texts: [qwen.decide(text, _asked(text)) for text in texts],

@@ -14,7 +14,7 @@ from benchmarks.accuracy.figure import Target
 from benchmarks.interleaved import Model, Out, Precision, Rounds, Threads, result_file
 from benchmarks.naive import REPLY_TOKENS
 from benchmarks.random_qwen import Random, measured
-from qwen_allinone.model import Message, SharedQwen
+from qwen_allinone.model import Message, QwenPipeline, SharedQwen
 from qwen_allinone.model.langchain.pipeline import TokenPrompt
 
 _TEXTS = (
@@ -54,7 +54,7 @@ def main(
         base="together",
         targets={"one after the other": Target(3)},
         model=told,
-        precision=qwen.quantization.dtype,
+        precision=interleaved.dtype_of(qwen),
         command=f"python -m benchmarks.concurrency {options} --precision {precision} --rounds {rounds} "
         f"--threads {threads}",
         n=rounds,

@@ -53,7 +53,7 @@ def main(
         base="turn 1",
         targets=_TARGETS,
         model=told,
-        precision=qwen.quantization.dtype,
+        precision=interleaved.dtype_of(qwen),
         command=f"python -m benchmarks.conversation {options} --precision {precision} --rounds {rounds} "
         f"--threads {threads}",
         n=rounds,
@@ -75,7 +75,7 @@ def measure(
         reply_tokens: written in each turn.
     """
     forgetful = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer, capabilities=qwen.capabilities)
-    forgetful.cache_bytes = 0
+    forgetful.local.prefix_cache.max_bytes = 0
     read: dict[str, int] = {}
     watch = Stopwatch()
     for number in range(rounds + 1):
@@ -85,10 +85,10 @@ def measure(
         history: list[Message] = []
         for turn, text in enumerate(texts, start=1):
             for name, model in ((f"turn {turn}", qwen), (f"turn {turn}, nothing kept", forgetful)):
-                before = model.cache_statistics.reused_tokens
+                before = model.local.prefix_cache.statistics.reused_tokens
                 with watch.running(name):
                     reply = model.generate(text, history=history, min_new_tokens=1, max_new_tokens=1)
-                read[name] = reply.prompt_tokens - (model.cache_statistics.reused_tokens - before)
+                read[name] = reply.prompt_tokens - (model.local.prefix_cache.statistics.reused_tokens - before)
             reply = qwen.generate(text, history=history, min_new_tokens=reply_tokens, max_new_tokens=reply_tokens)
             history += [Message("user", text), Message("assistant", reply.text)]
     return read, watch.medians()

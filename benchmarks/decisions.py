@@ -58,8 +58,8 @@ def _questions(text: str) -> dict[str, Question]:
 
 def _generated(qwen: SharedQwen, text: str) -> None:
     for question in _questions(text).values():
-        notes = render_question(question, language_of(text)).text
-        qwen.generate(text, notes=notes, min_new_tokens=8, max_new_tokens=8)
+        context = render_question(question, language_of(text)).text
+        qwen.generate(text, context=context, min_new_tokens=8, max_new_tokens=8)
 
 
 if __name__ == "__main__":

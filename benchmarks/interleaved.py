@@ -15,6 +15,7 @@ import torch
 import typer
 
 from benchmarks.accuracy.figure import Target
+from qwen_allinone.model import SharedQwen
 
 T = TypeVar("T")
 Model = Annotated[str, typer.Option(help="Name of the model.")]
@@ -113,6 +114,11 @@ def report(
 def conditions() -> dict[str, Any]:
     """Of the process that measures."""
     return {"machine": platform.machine(), "threads": torch.get_num_threads(), "torch": torch.__version__}
+
+
+def dtype_of(qwen: SharedQwen) -> str:
+    """Return the dtype that a model in memory computes in."""
+    return "unknown" if qwen.quantization is None else qwen.quantization.dtype
 
 
 def judged(figures: Mapping[str, float], targets: Mapping[str, Target]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _ways(megabytes: int) -> dict[str, Callable[[int], object]]:
     exact = [nn.Linear(_WIDTH, _HEIGHT, bias=False) for _ in range(_LAYERS)]
     layers: dict[str, Sequence[nn.Module]] = {"fp32": exact}
     if available():
-        layers["int8"] = [Int8Linear.of(layer) for layer in exact]
+        layers["int8"] = [Int8Linear.from_linear(layer) for layer in exact]
     ways: dict[str, Callable[[int], object]] = {"sum": lambda _: memory.sum(), "copy": lambda _: room.copy_(memory)}
     for numbers, stack in layers.items():
         ways |= {f"read tokens, {numbers}": _through(stack), f"write a token, {numbers}": _one_through(stack)}

@@ -73,10 +73,10 @@ def main(
 
 
 def _ways(exact: SharedQwen, rounded: SharedQwen) -> dict[str, Callable[[str], object]]:
-    naive = NaiveQwen(exact.model, exact.tokenizer)
+    naive = NaiveQwen(exact.local.model, exact.local.tokenizer)
     ways: dict[str, Callable[[str], object]] = {
         "naive turn, fp32": naive.turn,
-        "naive turn through a pipeline, fp32": NaivePipeline(exact.model, exact.tokenizer).turn,
+        "naive turn through a pipeline, fp32": NaivePipeline(exact.local.model, exact.local.tokenizer).turn,
         "naive route and mood, fp32": naive.decide,
     }
     for numbers, qwen in (("fp32", exact), ("int8", rounded)):

@@ -73,7 +73,9 @@ def qwen(models: dict[str, PreTrainedModel], tokenizer: PreTrainedTokenizerBase)
 def hybrid(tokenizer) -> SharedQwen:
     """A random Qwen3.5: every other layer remembers a summary of what it read, and nothing that could be cut."""
     torch.manual_seed(22)
-    return SharedQwen.from_model(Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer)
+    return SharedQwen.from_model(
+        Qwen3_5ForCausalLM(Qwen3_5TextConfig(**HYBRID, vocab_size=len(tokenizer))).eval(), tokenizer
+    )
 
 
 @pytest.fixture(scope="session")

@@ -57,8 +57,8 @@ def collate(examples: Sequence[Example]) -> Batch:
         ids[row, :end] = (*example.prefix, *one.ids)
         positions[row, :end] = (*range(past), *(past + depth for depth in one.depths))
         stems[row, :past] = _PREFIX
-        stems[row, past:end] = np.asarray(one.stems) + 1
-        leaf_of[row, past:end] = one.leaves
+        stems[row, past:end] = np.asarray(one.branch_of) + 1
+        leaf_of[row, past:end] = one.candidate_of
         for targets, answer in zip(one.targets, example.answers, strict=True):
             for leaf, share in zip(targets, answer, strict=True):
                 where += [row * width + past + place for place, _ in leaf]

@@ -194,8 +194,8 @@ def _order(question: Question, rng: random.Random) -> list[int] | None:
 
 
 def _tokens(branch: Branch) -> int:
-    """Return the tokens of a branch in its row; the last of a leaf is only predicted."""
-    return len(branch.stem) + sum(len(leaf) - 1 for leaf in branch.leaves)
+    """Return the tokens of a branch in its row; the last of a candidate is only predicted."""
+    return branch.size - len(branch.candidates)
 
 
 def _undecided(shares: Sequence[float]) -> tuple[float, ...]:

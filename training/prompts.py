@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
 
-from qwen_allinone.model.prompt.chatml import Role
 from qwen_allinone.model.prompt.language import Language
+from qwen_allinone.model.prompt.messages import ROLES
 from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.router.route import builtin_routes
 
@@ -31,7 +31,7 @@ BLANKS: dict[Language, tuple[str, ...]] = {
 
 def prompt_words() -> list[str]:
     """Return every role, wording and label of the prompts and their paraphrases."""
-    structures: list[Any] = [get_args(Role), PARAPHRASES, [route.description for route in builtin_routes()]]
+    structures: list[Any] = [ROLES, PARAPHRASES, [route.description for route in builtin_routes()]]
     structures += [prompt.sections for prompt in (PERSONA, ROUTE, _QUESTION, *TOOLS.values())]
     structures.append([route.name for route in builtin_routes()])
     return list(_strings(structures))

@@ -62,7 +62,7 @@ class RunFolder:
         line = json.dumps(values, ensure_ascii=False)
         print(line, flush=True)
         with (self.path / _LOG).open("a", encoding="utf-8") as log:
-            log.generate(line + "\n")
+            log.write(line + "\n")
 
     def draw_curves(self) -> None:
         """Draw the log so far."""

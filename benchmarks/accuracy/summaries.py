@@ -22,8 +22,10 @@ def figures(qwen: SharedQwen, data: Path) -> list[Figure]:
     abstracts = drawn(_abstracts(data), _MOST)
     first = sum(sentences[0] in best for sentences, best in abstracts)
     floor = Floor(first / len(abstracts), "the first sentence")
-    weighing = SharedQwen(
-        qwen.local.model, qwen.local.tokenizer, capabilities=qwen.capabilities.model_copy(update={"summary": "extractive"})
+    weighing = SharedQwen.from_model(
+        qwen.local.model,
+        qwen.local.tokenizer,
+        capabilities=qwen.capabilities.model_copy(update={"summary": "extractive"}),
     )
     what = "summary, seen source, unseen rows: the sentence of an abstract nearest to its title"
     return [

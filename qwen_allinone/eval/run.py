@@ -85,7 +85,9 @@ class EvalRun:
         for done, row in enumerate(rows, start=1):
             sample = _sample(*next(decided)) if row.blank is None else Sample(row, error=row.blank)
             if sample.decision is not None and not labels_known:
-                self._require_known_labels(row.labels if self.options_vary else self.labelled_set.labels, sample.decision)
+                self._require_known_labels(
+                    row.labels if self.options_vary else self.labelled_set.labels, sample.decision
+                )
                 labels_known = not self.options_vary
             yield sample
             if progress is not None:

@@ -24,7 +24,9 @@ from benchmarks.accuracy.stability import as_given, order_figure
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.eval.tables import interval, percent
-from qwen_allinone.model import Decision, SharedQwen, Threshold, loading
+from qwen_allinone.memory import embeddings
+from qwen_allinone.model import Decision, SharedQwen, Threshold
+from qwen_allinone.model.weights import loading
 from training.public_sets import HELD_OUT, _plan
 
 ROOT = Path(__file__).parents[2]

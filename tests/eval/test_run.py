@@ -113,7 +113,9 @@ def test_a_bug_in_what_decides_is_not_hidden():
 
 def test_abstentions_are_unscored():
     """A decision below its bounds counts neither as right nor as wrong."""
-    report = run(lambda _text: Decision.from_probabilities({"positive": 0.55, "negative": 0.45}, Threshold(probability=0.6)))
+    report = run(
+        lambda _text: Decision.from_probabilities({"positive": 0.55, "negative": 0.45}, Threshold(probability=0.6))
+    )
     assert (report.abstained, report.unscored, report.accuracy.value) == (4, 4, None)
 
 

@@ -65,7 +65,9 @@ def test_an_extract_is_made_of_the_texts_own_sentences(extracting, text, count):
 @pytest.mark.parametrize("text", [CHINESE, ENGLISH])
 def test_a_model_that_cannot_weigh_sentences_gives_the_first(qwen, text):
     """As many as wanted, word for word; the model is not asked."""
-    leading = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer, capabilities=Capabilities(summary="leading"))
+    leading = SharedQwen.from_model(
+        qwen.local.model, qwen.local.tokenizer, capabilities=Capabilities(summary="leading")
+    )
     summary = SummaryTool(qwen=leading, max_sentences=2).invoke(text)
     assert summary.method == "leading"
     assert split_sentences(summary.text) == split_sentences(text)[:2]

@@ -4,7 +4,9 @@ from itertools import chain
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
+from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.decisions.questions import Choice
 from qwen_allinone.model.engine.capabilities import Capabilities
 from qwen_allinone.model.prompt.chatml import ChatML
@@ -34,4 +36,4 @@ def fresh() -> SharedQwen:
         for token in own.difference(*(others for name, others in pieces.items() if name != label)):
             vectors[token] = center + torch.randn(_SIZE.width)
     model = new_model(_SIZE, vectors, chat)
-    return SharedQwen.from_model(model, tokenizer, capabilities=Capabilities(layout="text_first", length_normalized=True))
+    return SharedQwen.from_model(model, tokenizer, capabilities=Capabilities(length_normalized=True))

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from transformers import AutoTokenizer
 
 from qwen_allinone.model.prompt.chatml import ChatML
 from qwen_allinone.model.weights.loading import bundled_folder

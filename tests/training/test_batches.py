@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores
 from training import initialisation
 from training.batches import collate
 from training.example_builder import Example, ExampleBuilder
@@ -39,11 +40,18 @@ def _scores(qwen: SharedQwen, examples: list[Example]) -> list[float]:
     """Return the scorer's likelihood of each leaf."""
     scores: list[float] = []
     for example in examples:
-        scores += chain.from_iterable(qwen._scorer.score(example.prefix, example.branches))
+        scores += chain.from_iterable(scores_of(qwen, example))
     return scores
 
 
-def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, examples: list[Example]) -> None:
+def scores_of(qwen: SharedQwen, example: Example) -> BranchScores:
+    """Score an example's candidates as decisions do."""
+    prompt = BranchedPrompt(tuple(example.prefix), tuple(example.branches))
+    (scores,) = qwen.local.run_alone(lambda: qwen.local.runner.score([prompt]))
+    return scores
+
+
+def test_a_batch_costs_what_decisions_find(qwen: SharedQwen, examples: list[Example]) -> None:
     """The likelihood of each leaf in a padded batch equals the scorer's for the same prefix and branches."""
     with torch.no_grad():
         found = (-leaf_costs(qwen.local.model, collate(examples))).tolist()
@@ -53,12 +61,12 @@ def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, examples: list[Ex
 
 def test_options_cost_early_what_a_model_that_has_grown_finds(fresh: SharedQwen, items: list[Item]) -> None:
     """It reads the layers before those for replies, and scores by the embedding, as the model does that ships."""
-    model = copy.deepcopy(fresh.model)
+    model = copy.deepcopy(fresh.local.model)
     initialisation.grow(model)
     with torch.no_grad():
         for weight in initialisation.language_weights(model):
             weight.normal_(std=0.1)
-    grown = in_training(model, fresh.tokenizer)
+    grown = in_training(model, fresh.local.tokenizer)
     builder = ExampleBuilder(grown.chat, items[1:2] * 8, text_tokens=50)
     drawn = [builder.example(item, random.Random(3)) for item in (items[0], items[2])]
     examples = [example for example in drawn if example is not None]
@@ -73,15 +81,19 @@ def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(
     qwen: SharedQwen, examples: list[Example]
 ) -> None:
     """Loss and its share for the words follow from the scorer's likelihoods by hand, for one question."""
-    example = next(example for example in examples if len(example.branches[0].leaves) > 1)
+    example = next(example for example in examples if len(example.branches[0].candidates) > 1)
     example = replace(example, branches=example.branches[:1], answers=example.answers[:1])
-    (scores,) = qwen._scorer.score(example.prefix, example.branches)
+    (scores,) = scores_of(qwen, example)
     shares = torch.tensor(example.answers[0])
-    lengths = torch.tensor([float(len(leaf)) for leaf in example.branches[0].leaves])
+    lengths = torch.tensor([float(len(leaf)) for leaf in example.branches[0].candidates])
     length_normalized = torch.tensor(scores) / lengths
-    expected = -(shares * torch.log_softmax(length_normalized, dim=0)).sum() - 3 * 0.02 * (shares * length_normalized).sum()
+    expected = (
+        -(shares * torch.log_softmax(length_normalized, dim=0)).sum() - 3 * 0.02 * (shares * length_normalized).sum()
+    )
     with torch.no_grad():
-        assert loss_of(qwen.local.model, collate([example]), words=3.0).item() == pytest.approx(expected.item(), rel=1e-3)
+        assert loss_of(qwen.local.model, collate([example]), words=3.0).item() == pytest.approx(
+            expected.item(), rel=1e-3
+        )
 
 
 def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, examples: list[Example]) -> None:

@@ -29,8 +29,8 @@ def _examples(qwen: SharedQwen, item: Item, count: int = 400) -> Iterator[Exampl
 def _asked(qwen: SharedQwen, example: Example) -> Iterator[tuple[str, dict[str, float]]]:
     """Each question as the model reads it, with the share of every option."""
     for branch, answer in zip(example.branches, example.answers, strict=True):
-        options = [qwen.chat.decode(leaf[:-1]) for leaf in branch.leaves]
-        yield qwen.chat.decode(branch.stem), dict(zip(options, answer, strict=True))
+        options = [qwen.chat.decode(leaf[:-1]) for leaf in branch.candidates]
+        yield qwen.chat.decode(branch.suffix), dict(zip(options, answer, strict=True))
 
 
 def _holds(text: str, words: list[str]) -> bool:
@@ -46,7 +46,7 @@ def test_a_text_that_says_nothing_decides_nothing(qwen: SharedQwen) -> None:
     blank = [each for each in _examples(qwen, _MOOD) if "cold" not in qwen.chat.decode(each.prefix).lower()]
     typed = [each for each in blank if _undecided(each)]
     assert 4 <= len(typed) <= 40
-    assert all(len(branch.leaves) > 1 for example in typed for branch in example.branches)
+    assert all(len(branch.candidates) > 1 for example in typed for branch in example.branches)
     told = [each for each in _examples(qwen, _MOOD) if "cold" in qwen.chat.decode(each.prefix)]
     assert any(max(answer) > 0.9 and len(answer) > 1 for example in told for answer in example.answers)
 
@@ -79,7 +79,7 @@ def test_replies_are_taught_as_the_chat_tool_asks_for_them(qwen: SharedQwen) -> 
     """They stand behind the tool's own notes: comfort for who is upset, and the memory, alone or among others."""
     item = replace(_MOOD, memory="I cannot eat nuts")
     replying = [example for example in _examples(qwen, item) if len(example.answers[-1]) == 1]
-    stems = [qwen.chat.decode(example.branches[-1].stem) for example in replying]
+    stems = [qwen.chat.decode(example.branches[-1].suffix) for example in replying]
     comforted = ChatTool.notes("en", memories=[item.memory], comfort=True)
     plain = ChatTool.notes("en", memories=[item.memory])
     assert sum(comforted in stem for stem in stems) > sum(plain in stem and comforted not in stem for stem in stems) > 0

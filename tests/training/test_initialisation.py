@@ -32,9 +32,9 @@ def test_what_is_not_constructed_changes_nothing(fresh: SharedQwen) -> None:
     text = LABELS["music"]
     before = fresh.loglikelihoods(text, QUESTION)["label"]
     with torch.no_grad():
-        for layer in fresh.model.model.layers:
+        for layer in fresh.local.model.model.layers:
             layer.mlp.up_proj.weight.mul_(3)
-        first = fresh.model.model.layers[0].self_attn
+        first = fresh.local.model.model.layers[0].self_attn
         first.v_proj.weight[first.head_dim :].mul_(3)
     fresh.forget()
     assert fresh.loglikelihoods(text, QUESTION)["label"] == pytest.approx(before)
@@ -42,18 +42,20 @@ def test_what_is_not_constructed_changes_nothing(fresh: SharedQwen) -> None:
 
 def test_a_model_that_has_grown_decides_as_before(fresh: SharedQwen) -> None:
     """The new layers write nothing yet, and the new output layer is the embedding's copy."""
-    grown = copy.deepcopy(fresh.model)
+    grown = copy.deepcopy(fresh.local.model)
     grow(grown)
-    again = SharedQwen.from_model(grown, fresh.tokenizer, capabilities=fresh.capabilities)
+    again = SharedQwen.from_model(grown, fresh.local.tokenizer, capabilities=fresh.capabilities)
     for text in LABELS.values():
-        assert again.loglikelihoods(text, QUESTION)["label"] == pytest.approx(fresh.loglikelihoods(text, QUESTION)["label"])
-    assert len(grown.model.layers) == len(fresh.model.model.layers) + 2
+        assert again.loglikelihoods(text, QUESTION)["label"] == pytest.approx(
+            fresh.loglikelihoods(text, QUESTION)["label"]
+        )
+    assert len(grown.model.layers) == len(fresh.local.model.model.layers) + 2
     assert again.generate("hello", max_new_tokens=2).completion_tokens == 2
 
 
 def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwen) -> None:
     """Whatever the others have learned."""
-    grown = copy.deepcopy(fresh.model)
+    grown = copy.deepcopy(fresh.local.model)
     assert decision_layers(grown) is None
     grow(grown)
     with torch.no_grad():
@@ -61,14 +63,16 @@ def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwe
             torch.nn.init.normal_(layer.mlp.down_proj.weight)
         grown.lm_head.weight.normal_()
     deciding = fresh.capabilities.model_copy(update={"decision_layers": decision_layers(grown)})
-    again = SharedQwen.from_model(grown, fresh.tokenizer, capabilities=deciding)
+    again = SharedQwen.from_model(grown, fresh.local.tokenizer, capabilities=deciding)
     for text in LABELS.values():
-        assert again.loglikelihoods(text, QUESTION)["label"] == pytest.approx(fresh.loglikelihoods(text, QUESTION)["label"])
+        assert again.loglikelihoods(text, QUESTION)["label"] == pytest.approx(
+            fresh.loglikelihoods(text, QUESTION)["label"]
+        )
 
 
 def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
     """The output layer is no longer the embedding."""
-    grown = copy.deepcopy(fresh.model)
+    grown = copy.deepcopy(fresh.local.model)
     grow(grown)
     with torch.no_grad():
         grown.lm_head.weight.mul_(2)
@@ -81,7 +85,7 @@ def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen
 
 def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
     """The constructed weights stay the same."""
-    grown = copy.deepcopy(fresh.model)
+    grown = copy.deepcopy(fresh.local.model)
     before = {id(weight) for weight in constructed_weights(grown)}
     assert not language_weights(grown)
     old = {id(weight) for weight in grown.parameters()}

@@ -87,11 +87,11 @@ def _losses(run: Path) -> int:
 
 def test_a_model_that_has_grown_declares_after_which_layers_it_decides(fresh: SharedQwen) -> None:
     """It decides by the layers it had before; a model that has not grown, by all."""
-    model = copy.deepcopy(fresh.model)
-    assert in_training(model, fresh.tokenizer).capabilities.decision_layers is None
+    model = copy.deepcopy(fresh.local.model)
+    assert in_training(model, fresh.local.tokenizer).capabilities.decision_layers is None
     layers = len(model.model.layers)
     initialisation.grow(model)
-    assert in_training(model, fresh.tokenizer).capabilities.decision_layers == layers < len(model.model.layers)
+    assert in_training(model, fresh.local.tokenizer).capabilities.decision_layers == layers < len(model.model.layers)
 
 
 def test_the_model_fits_into_the_package() -> None:
