@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedTokenizerBase, Qwen2ForCausalLM
 
-from qwen_allinone.model import loading
 from qwen_allinone.model.engine.capabilities import Capabilities
 from qwen_allinone.model.prompt.chatml import ChatML
 from qwen_allinone.model.qwen import SharedQwen
+from qwen_allinone.model.weights import loading
 from training import bag_of_words, cooccurrence, grammar, initialisation, tokenizer
 from training.curriculum import Curriculum
 from training.example_builder import ExampleBuilder

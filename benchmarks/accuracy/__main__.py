@@ -21,7 +21,8 @@ from benchmarks.accuracy.result import Result, weights_digest
 from benchmarks.retrieval import tasks
 from qwen_allinone.errors import QwenAllInOneError
 from qwen_allinone.memory import embeddings
-from qwen_allinone.model import SharedQwen, loading
+from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.weights import loading
 
 _VERSIONED = ("torch", "transformers", "scikit-learn")
 _WIDTH = 150

@@ -53,11 +53,12 @@ def evaluate(
     Raises:
         DataFileError: there are no cases, or a row's label is not among its options.
     """
+    complete = [case for case in cases if case.row.blank is None]
 
     def decide_all(texts: Iterable[str]) -> "Iterator[Decision | QwenAllInOneError]":
-        asked = ((text, {task: case.question}) for text, case in zip(texts, cases, strict=True))
+        asked = ((text, {task: case.question}) for text, case in zip(texts, complete, strict=True))
         answers = qwen.decide_all(asked, calibration=calibration, layout=layout, return_exceptions=True)
-        for case, answer in zip(cases, answers, strict=True):
+        for case, answer in zip(complete, answers, strict=True):
             yield answer if isinstance(answer, QwenAllInOneError) else case.in_labels(answer[task])
 
     rows = LabelledSet(data or task, tuple(case.row for case in cases))

@@ -64,10 +64,10 @@ def test_no_text_of_a_batch_occurs_twice() -> None:
 
 def test_generated_batches_are_padded_so_that_each_text_is_answered_as_alone(trained: SharedQwen) -> None:
     """The padding changes no answer, and the shared tokenizer is left as it was."""
-    side = trained.tokenizer.padding_side
-    naive = NaiveBatches(trained.model, trained.tokenizer)
+    side = trained.local.tokenizer.padding_side
+    naive = NaiveBatches(trained.local.model, trained.local.tokenizer)
     assert naive.moods([TEXT, ENGLISH]) == [*naive.moods([TEXT]), *naive.moods([ENGLISH])]
-    assert trained.tokenizer.padding_side == side
+    assert trained.local.tokenizer.padding_side == side
 
 
 def test_later_turns_of_a_conversation_read_less_where_readings_are_kept(qwen: SharedQwen) -> None:
@@ -76,7 +76,7 @@ def test_later_turns_of_a_conversation_read_less_where_readings_are_kept(qwen: S
     assert read["turn 1"] == read["turn 1, nothing kept"]
     assert read["turn 3"] < read["turn 2, nothing kept"] < read["turn 3, nothing kept"]
     assert seconds.keys() == read.keys()
-    assert qwen.cache_bytes > 0
+    assert qwen.local.prefix_cache.max_bytes > 0
 
 
 def test_a_fresh_process_sees_the_threads_it_may_use() -> None:

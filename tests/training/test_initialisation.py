@@ -36,7 +36,7 @@ def test_what_is_not_constructed_changes_nothing(fresh: SharedQwen) -> None:
             layer.mlp.up_proj.weight.mul_(3)
         first = fresh.local.model.model.layers[0].self_attn
         first.v_proj.weight[first.head_dim :].mul_(3)
-    fresh.forget()
+    fresh.clear_cache()
     assert fresh.loglikelihoods(text, QUESTION)["label"] == pytest.approx(before)
 
 

@@ -100,9 +100,6 @@ class ChatML:
             InputError: the text holds half of a surrogate pair, which is no character.
         """
         require_characters(text)
-        return self._encode(text)
-
-    def _encode(self, text: str) -> list[int]:
         return list(self._inert.encode(text, add_special_tokens=False).ids)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -119,12 +116,12 @@ class ChatML:
     def turn(self, message: Message) -> list[int]:
         r"""Encode ``<|im_start|>role\ncontent<|im_end|>\n``, role and content as one segment."""
         content = message.content
-        require_characters(content)
+        require_characters(content)  # an error names the place in the text, not in the turn
         if self.style.strips:
             content = content.strip()
         if self.style.thinks and message.role == "assistant" and _END_THINK in content:
             content = content.rpartition(_END_THINK)[2].lstrip("\n")
-        body = self._encode(f"{message.role}\n{content}")
+        body = self.encode(f"{message.role}\n{content}")
         return [self._control[IM_START], *body, self.end_of_turn, *self._newline]
 
     def turns(self, messages: Iterable[Message]) -> list[int]:
