@@ -35,6 +35,7 @@ _CAPABILITIES = Capabilities(
     summary="leading",
     recall="quoted",
     max_input_tokens=_READ_TOKENS,
+    max_history_messages=6,
     length_normalized=True,
     prior=True,
 )

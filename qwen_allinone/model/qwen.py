@@ -48,7 +48,12 @@ class SharedQwen:
         self.engine = engine
         self.name = name
         self.quantization = quantization
-        self._prompts = PromptLayout(engine.chat, engine.capabilities.max_input_tokens)
+        declared = engine.capabilities
+        self._prompts = PromptLayout(
+            engine.chat,
+            max_input_tokens=declared.max_input_tokens,
+            max_history_messages=declared.max_history_messages,
+        )
         self._decider = Decider(engine, self._prompts)
 
     @classmethod

@@ -31,7 +31,7 @@ from training.public_sets import HELD_OUT, _plan
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-CARD = ROOT / "qwen_allinone" / "model" / "bundled" / "README.md"
+CARD = ROOT / "qwen_allinone" / "model" / "weights" / "bundled" / "README.md"
 PAGES = {ROOT / "README.md": 11, ROOT / "README.zh-CN.md": 11, CARD: 60}
 """Pages that quote figures, and how many at least."""
 _NAMES = {"**": "", "route (one of four)": "route", "路由（四选一）": "route", "情绪": "mood"}

@@ -4,6 +4,7 @@ from itertools import permutations
 
 import pytest
 import torch
+from langchain_core.messages import HumanMessage, ToolMessage
 from tiny_qwen import ENGLISH, MOOD, MOODS, QUESTIONS, REPLIES, TEXT, close, fresh, laid_out, likelihood, reordered
 
 from qwen_allinone.errors import EmptyTextError, InputError, ModelMemoryError, QuestionError, TextTooLongError
@@ -399,3 +400,34 @@ def test_the_cache_can_be_bounded_and_switched_off(qwen):
     assert shared.local.prefix_cache.statistics.bytes == 0
     with pytest.raises(InputError, match="-1"):
         shared.local.prefix_cache.max_bytes = -1
+
+
+def test_a_model_reads_as_much_history_as_it_bears(qwen):
+    """The latest turns that it declares, and none before them, for decisions and replies."""
+    history = [Message(role, f"{role} {number}") for number in range(3) for role in ("user", "assistant")]
+    few = fresh(qwen, capabilities=Capabilities(max_history_messages=2))
+    decided = few.decide(TEXT, QUESTIONS, history=history)
+    expected = fresh(qwen).decide(TEXT, QUESTIONS, history=history[-2:])
+    assert all(close(decided[name].probabilities, expected[name].probabilities) for name in QUESTIONS)
+    reply = few.generate(TEXT, history=history, max_new_tokens=2)
+    assert reply == fresh(qwen).generate(TEXT, history=history[-2:], max_new_tokens=2)
+    none = fresh(qwen, capabilities=Capabilities(max_history_messages=0))
+    assert none.generate(TEXT, history=history, max_new_tokens=2) == fresh(qwen).generate(TEXT, max_new_tokens=2)
+
+
+@pytest.mark.parametrize(
+    "turn", [("human", "你好"), {"role": "user", "content": "你好"}, HumanMessage("你好"), Message("user", "你好")]
+)
+def test_history_is_taken_in_the_shapes_of_langchain(qwen, turn):
+    """Tuples, mappings and messages are the same turn."""
+    expected = fresh(qwen).decide(TEXT, QUESTIONS, history=[Message("user", "你好")])
+    decided = fresh(qwen).decide(TEXT, QUESTIONS, history=[turn])
+    assert all(close(decided[name].probabilities, expected[name].probabilities) for name in QUESTIONS)
+
+
+@pytest.mark.parametrize("turn", [ToolMessage("42", tool_call_id="1"), 5, ("nobody", "hi"), {"content": "hi"}])
+def test_history_that_cannot_be_read_is_refused(qwen, turn):
+    """In one line, before anything is read."""
+    with pytest.raises(InputError) as caught:
+        qwen.decide(TEXT, QUESTIONS, history=[turn])
+    assert "\n" not in str(caught.value)

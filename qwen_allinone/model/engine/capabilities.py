@@ -25,6 +25,8 @@ class Capabilities(BaseModel):
     """Use of memories in chat: in the model's own words, or by quoting what users said of themselves."""
     max_input_tokens: int | None = Field(default=None, ge=16)
     """Longest text that is read whole; longer ones lose their middle. None: any."""
+    max_history_messages: int | None = Field(default=None, ge=0)
+    """Latest earlier turns that are read; the ones before them are left out. None: all."""
     prior: bool = False
     """Divide decisions by the prior of a content-free text unless the caller says otherwise."""
     decision_layers: int | None = Field(default=None, ge=1)

@@ -21,6 +21,7 @@ class SamplingOptions(TypedDict, total=False):
     repetition_penalty: float
     seed: int | None
     stop: Sequence[str]
+    max_repeats: int | None
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class SamplingParams:
     """Makes sampling repeatable; other random numbers of the process are left alone."""
     stop: Sequence[str] = field(default=())
     """Texts at which the reply ends; they are not part of it."""
+    max_repeats: int | None = None
+    """Times that a piece of one to four tokens may come in a row; once more ends the reply. None: any."""
 
     def __post_init__(self) -> None:
         if self.max_new_tokens < 1 or not 0 <= self.min_new_tokens <= self.max_new_tokens:
@@ -54,3 +57,5 @@ class SamplingParams:
             raise InputError(f"seed must be a whole number of at most 63 bits, or None; given {self.seed!r}")
         if isinstance(self.stop, str) or not all(self.stop):
             raise InputError("stop must be a list of texts, none of them empty")
+        if self.max_repeats is not None and self.max_repeats < 1:
+            raise InputError(f"max_repeats must be at least 1, or None; given {self.max_repeats}")

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 FinishReason = Literal["stop", "length", "cancelled"]
+MAX_REPEATED_PIECES = 4
+"""Longest run of pieces whose repetition is recognised."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,7 @@ class Reply:
 
     text: str
     finish_reason: FinishReason
-    """stop: the model or a stop text ended it; length: max_new_tokens or the context window did."""
+    """stop: the model, a stop text or its own repetition ended it; length: max_new_tokens or the context window did."""
     prompt_tokens: int
     completion_tokens: int
 
@@ -90,6 +92,33 @@ class StopTexts:
                 yield ready
         if held:
             yield held
+
+
+class Repetition:
+    """Ends a reply that repeats itself.
+
+    Args:
+        max_repeats: times that a piece may come in a row; None: any.
+    """
+
+    def __init__(self, max_repeats: int | None) -> None:
+        self._times = None if max_repeats is None else max_repeats + 1
+        self.found = False
+        """True once a piece came too often."""
+
+    def cut(self, pieces: Iterator[str]) -> Iterator[str]:
+        """Pass pieces on until one of them, or a run of up to four, comes once too often."""
+        if self._times is None:
+            yield from pieces
+            return
+        recent: list[str] = []
+        for piece in pieces:
+            recent = [*recent[1 - MAX_REPEATED_PIECES * self._times :], piece]
+            for size in range(1, MAX_REPEATED_PIECES + 1):
+                if recent[-size * self._times :] == recent[-size:] * self._times:
+                    self.found = True
+                    return
+            yield piece
 
 
 def _overlap(text: str, stop: str) -> int:

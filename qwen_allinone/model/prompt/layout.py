@@ -28,11 +28,15 @@ class PromptLayout:
     Args:
         chat: counts tokens.
         max_input_tokens: longest text that is read whole; None: any.
+        max_history_messages: latest earlier turns that are read; None: all.
     """
 
-    def __init__(self, chat: ChatML, max_input_tokens: int | None) -> None:
+    def __init__(
+        self, chat: ChatML, *, max_input_tokens: int | None = None, max_history_messages: int | None = None
+    ) -> None:
         self._chat = chat
         self._max_input_tokens = max_input_tokens
+        self._max_history_messages = max_history_messages
 
     def truncate(self, text: str) -> TruncatedText:
         """Return the text whole, or without its middle if it exceeds the limit that the model declares."""
@@ -47,14 +51,15 @@ class PromptLayout:
         return TruncatedText(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * half)
 
     def conversation(self, text: str, history: Sequence[MessageLike], language: Language) -> list[Message]:
-        """Return persona, earlier turns and the text, which is truncated if need be.
+        """Return persona, the latest earlier turns and the text, as much of each as the model bears.
 
         Raises:
             EmptyTextError: the text is blank.
         """
         if not text.strip():
             raise EmptyTextError("the text is empty; give at least one character that is not white space")
-        turns = as_messages(history) if history else ()
+        first = 0 if self._max_history_messages is None else max(0, len(history) - self._max_history_messages)
+        turns = as_messages(history[first:]) if history else ()
         return [persona(language), *turns, Message("user", self.truncate(text).text)]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from qwen_allinone.model.engine.local.sampler import Sampler
 from qwen_allinone.model.engine.sampling import SamplingParams
-from qwen_allinone.model.engine.stream import FinishReason, Reply, StopTexts
+from qwen_allinone.model.engine.stream import FinishReason, Repetition, Reply, StopTexts
 from qwen_allinone.model.prompt.chatml import ChatML
 
 _HALF_CHARACTER = "\ufffd"
@@ -44,7 +44,7 @@ class LocalGeneration:
         self.written: list[int] = []
         """Tokens of the reply so far."""
         self.sampler = Sampler(sampling, chat.stop_ids)
-        self._stop_texts = StopTexts(sampling.stop)
+        self._stop_texts, self._repetition = StopTexts(sampling.stop), Repetition(sampling.max_repeats)
         self._begun = False
         self._cancelled, self._ended = Event(), Event()
         self._queue: SimpleQueue[int | BaseException | None] = SimpleQueue()
@@ -93,7 +93,7 @@ class LocalGeneration:
         self._begin(self)
         self._begun = True
         try:
-            for piece in self._stop_texts.cut(self._decoded()):
+            for piece in self._stop_texts.cut(self._repetition.cut(self._decoded())):
                 self._text += piece
                 yield piece
         finally:  # perhaps in a garbage collection of the very thread that would have to be waited for
@@ -107,7 +107,7 @@ class LocalGeneration:
 
     def reply(self) -> Reply:
         """Return what was read so far."""
-        finish: FinishReason = "stop" if self._stop_texts.found else self._finish
+        finish: FinishReason = "stop" if self._stop_texts.found or self._repetition.found else self._finish
         return Reply(self._text, finish, len(self.prompt), self._read_tokens)
 
     def _decoded(self) -> Iterator[str]:

@@ -9,7 +9,7 @@ from qwen_allinone.errors import CapabilityError, ServerError
 from qwen_allinone.model.engine.base import GenerateRequest
 from qwen_allinone.model.engine.openai.client import Chunk, Client
 from qwen_allinone.model.engine.sampling import SamplingParams
-from qwen_allinone.model.engine.stream import FinishReason, Reply, StopTexts
+from qwen_allinone.model.engine.stream import FinishReason, Repetition, Reply, StopTexts
 
 
 class ServerGeneration:
@@ -31,6 +31,7 @@ class ServerGeneration:
             raise CapabilityError("a server's replies have no min_new_tokens above 1; leave it out")
         self._client, self._request, self._count = client, request, count
         self._stop_texts = StopTexts(request.sampling.stop)
+        self._repetition = Repetition(request.sampling.max_repeats)
         self._chunks = self._read()
         self._cancelled = Event()
         self._finish: FinishReason | None = None
@@ -47,7 +48,7 @@ class ServerGeneration:
         if self._cancelled.is_set():
             return
         try:
-            for piece in self._stop_texts.cut(self._chunks):
+            for piece in self._stop_texts.cut(self._repetition.cut(self._chunks)):
                 self._text += piece
                 yield piece
         finally:  # also where the loop is left, or a stop text ends it: the server need not write on
@@ -55,7 +56,7 @@ class ServerGeneration:
                 self._chunks.close()
         if self._cancelled.is_set():
             return
-        if self._finish is None and not self._stop_texts.found:
+        if self._finish is None and not self._ended:
             raise ServerError("the reply broke off before its end; see the server's log")
         if self._request.sampling.min_new_tokens and not self._text:
             raise ServerError("the server wrote an empty reply; see its log")
@@ -69,13 +70,18 @@ class ServerGeneration:
     def reply(self) -> Reply:
         """Return what was read so far; tokens are estimated where the server tells no number."""
         prompt, completion = self._usage.prompt_tokens, self._usage.completion_tokens
-        finish: FinishReason = "stop" if self._stop_texts.found else self._finish or "cancelled"
+        finish: FinishReason = "stop" if self._ended else self._finish or "cancelled"
         return Reply(
             self._text,
             finish,
             sum(self._count(each.content) for each in self._request.messages) if prompt is None else prompt,
             self._count(self._text) if completion is None else completion,
         )
+
+    @property
+    def _ended(self) -> bool:
+        """True if the reply ended here, and not at the server."""
+        return self._stop_texts.found or self._repetition.found
 
     def _read(self) -> Generator[str, None, None]:
         options = _api_options(self._request.sampling)

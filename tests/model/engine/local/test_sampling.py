@@ -10,7 +10,7 @@ from transformers import GenerationConfig, MinLengthLogitsProcessor
 from qwen_allinone.errors import InputError, TextTooLongError
 from qwen_allinone.model import Message, SamplingParams, SharedQwen
 from qwen_allinone.model.engine.local.sampler import logits_processors
-from qwen_allinone.model.engine.stream import StopTexts
+from qwen_allinone.model.engine.stream import Repetition, StopTexts
 
 ZH, EN = REPLIES
 ANSWER = REPLIES[ZH]
@@ -254,6 +254,7 @@ def test_a_tiny_top_p_is_greedy(qwen):
         {"repetition_penalty": math.inf},
         {"stop": "。"},
         {"stop": [""]},
+        {"max_repeats": 0},
     ],
 )
 def test_values_that_make_no_sense_are_refused(qwen, options):
@@ -282,3 +283,43 @@ def test_no_reply_ends_too_early_by_the_rule_of_generate(qwen):
         kept = scores.clone()
         assert torch.equal(ours(written, scores), theirs(written, scores))
         assert torch.equal(scores, kept)
+
+
+# Repetition
+
+
+@pytest.mark.parametrize(
+    ("pieces", "left"),
+    [
+        (["a", "b", "b", "b", "b", "c"], "abbb"),
+        (["0"] * 20, "000"),
+        (["x", *["ab", "c"] * 4, "y"], "xabcabcabcab"),
+        ([*["1", "2", "3", "4"] * 4, "5"], "123412341234123"),
+        ([*["1", "2", "3", "4", "5"] * 4, "6"], "12345" * 4 + "6"),
+        (["b", "b", "b", "c", "b", "b", "b"], "bbbcbbb"),
+        ([], ""),
+    ],
+)
+def test_a_reply_ends_when_a_piece_comes_once_too_often(pieces, left):
+    """One piece or a run of up to four may come three times in a row; what is longer, or comes apart, may go on."""
+    repetition = Repetition(3)
+    assert "".join(repetition.cut(iter(pieces))) == left
+    assert repetition.found == (left != "".join(pieces))
+
+
+def test_a_reply_may_repeat_itself_unless_it_is_bounded(qwen):
+    """A model that can only say one thing says it to the end, or three times."""
+    favourite = qwen.chat.encode("!")[0]
+
+    def prefer(_, __, logits):
+        logits[..., favourite] = 100.0
+        return logits
+
+    hook = qwen.local.model.lm_head.register_forward_hook(prefer)
+    try:
+        whole = qwen.generate(ZH, max_new_tokens=20)
+        bounded = qwen.generate(ZH, max_new_tokens=20, max_repeats=3)
+    finally:
+        hook.remove()
+    assert (whole.text, whole.finish_reason) == ("!" * 20, "length")
+    assert (bounded.text, bounded.finish_reason) == ("!!!", "stop")
