@@ -13,8 +13,7 @@ from benchmarks.interleaved import Model, Out, Rounds, Threads, result_file
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.decisions.questions import Question, render_question
 from qwen_allinone.model.prompt.language import language_of
-from qwen_allinone.router import builtin_routes
-from qwen_allinone.router.question import route_question
+from qwen_allinone.router import builtin_routes, route_question
 from qwen_allinone.tools.sentiment import mood_question
 
 _TEXTS = (

@@ -15,8 +15,7 @@ from benchmarks.naive import REPLY_TOKENS, NaivePipeline, NaiveQwen
 from benchmarks.random_qwen import Random, measured
 from qwen_allinone.model import Calibration, Question, SharedQwen
 from qwen_allinone.model.prompt.language import language_of
-from qwen_allinone.router import builtin_routes
-from qwen_allinone.router.question import route_question
+from qwen_allinone.router import builtin_routes, route_question
 from qwen_allinone.tools import IntentTool
 from qwen_allinone.tools.sentiment import mood_question
 

@@ -23,7 +23,7 @@ class ListeningQwen(SharedQwen):
         self.histories.append(history)
         return super().decide(text, questions, history=history, **options)
 
-    def stream_messages(self, messages: Sequence[Message], *, notes: str = "", **options: Any) -> ReplyStream:
+    def stream_messages(self, messages: Sequence[Message], *, context: str = "", **options: Any) -> ReplyStream:
         """As ever."""
-        self.replies.append((list(messages), notes))
-        return super().stream_messages(messages, context=notes, **options)
+        self.replies.append((list(messages), context))
+        return super().stream_messages(messages, context=context, **options)

@@ -1,5 +1,6 @@
 """The assistant as a whole: on random models for how it works, on the bundled one for what it is worth."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -8,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from langchain_core.messages import AIMessageChunk
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from listening_qwen import ListeningQwen
 from pydantic import BaseModel
 
 from qwen_allinone import Assistant
-from qwen_allinone.errors import EmptyTextError, UnknownRouteError
+from qwen_allinone.assistant import AssistantInput, Turn
+from qwen_allinone.errors import EmptyTextError, InputError, ModelNotFoundError, UnknownRouteError
 from qwen_allinone.model import Capabilities, Message, SharedQwen, Threshold
 from qwen_allinone.router import PromptRouter, Route
-from qwen_allinone.tools import ChatTool, Intent, Sentiment, Summary
+from qwen_allinone.tools import ChatTool, Intent, Sentiment, SentimentTool, Summary
 
 ROUTES = ("sentiment", "chat", "intent", "summary")
 CHINESE = "会议拖了两小时，毫无进展，真让人失望。"
@@ -28,7 +31,7 @@ HISTORY = (Message("user", "我的猫叫豆子。"), Message("assistant", "好�
 @pytest.fixture
 def qwen(models, tokenizer) -> ListeningQwen:
     """A random model with a reading limit, like the bundled one."""
-    return ListeningQwen(
+    return ListeningQwen.from_model(
         models["qwen2"], tokenizer, capabilities=Capabilities(summary="extractive", max_input_tokens=256)
     )
 
@@ -90,48 +93,255 @@ def test_every_route_comes_with_the_mood(qwen, tmp_path, route, kind):
     assert qwen.local.prefix_cache.statistics.misses <= 2  # the text, and a single sentence of it in a summary
 
 
-def test_mood_and_route_are_decided_in_one_pass(assistant, qwen):
+def test_mood_and_route_are_decided_in_one_pass(qwen, tmp_path):
     """They are what separate questions would have given."""
-    turn = assistant.begin(CHINESE)
+    assistant = make(qwen, tmp_path)
+    turn = next(assistant.stream(CHINESE))
     assert qwen.read == [CHINESE]
     apart = assistant.router.decide(CHINESE)
     assert dict(turn.decision.probabilities) == pytest.approx(dict(apart.probabilities), abs=1e-5)
 
 
 @pytest.mark.parametrize("history", [(), HISTORY], ids=["alone", "continued"])
-def test_the_sentiment_route_agrees_with_the_mood(qwen, tmp_path, history):
-    """An opinion is not judged twice in two ways."""
+def test_a_sentiment_turn_decides_its_mood_once(qwen, tmp_path, history):
+    """The route's answer is the mood of the turn, which the tool by itself would have given too."""
     turn = make(qwen, tmp_path, only="sentiment").invoke(CHINESE, history=history)
-    assert turn.output.label == turn.sentiment.label
-    assert turn.output.probability == pytest.approx(turn.sentiment.probability, abs=1e-5)
-    assert turn.output.intensity == pytest.approx(turn.sentiment.intensity, abs=1e-4)
+    assert qwen.read == [CHINESE]
+    assert turn.output == turn.sentiment
+    alone = SentimentTool(qwen=qwen).invoke({"text": CHINESE, "history": list(history)})
+    assert alone.label == turn.output.label
+    assert alone.probability == pytest.approx(turn.output.probability, abs=1e-5)
+    assert alone.intensity == pytest.approx(turn.output.intensity, abs=1e-4)
 
 
-def test_a_turn_can_be_followed_while_it_is_answered(qwen, tmp_path):
-    """After begin, mood and route are known; the pieces are the answer; finish closes the turn."""
-    assistant = make(qwen, tmp_path, only="chat")
-    open_turn = assistant.begin(CHINESE)
-    assert open_turn.route == "chat"
-    assert open_turn.output is None
-    pieces = list(open_turn.pieces())
-    turn = assistant.finish(open_turn)
-    assert turn.output == "".join(pieces).strip()
-    assert turn.output == assistant.invoke(CHINESE).output
-
-
-def test_a_result_that_is_no_text_comes_as_one_piece(qwen, tmp_path):
-    """The piece is its readable line, the output is the result itself."""
-    open_turn = make(qwen, tmp_path, only="intent").begin(CHINESE)
-    (piece,) = open_turn.pieces()
-    assert isinstance(open_turn.output, Intent)
-    assert piece == str(open_turn.output)
+def test_the_router_of_an_assistant_works_alone(qwen, tmp_path):
+    """Behind it the sentiment tool, given a bare text, decides the mood itself."""
+    result = make(qwen, tmp_path, only="sentiment").router.invoke(CHINESE)
+    assert isinstance(result.output, Sentiment)
+    assert qwen.read == [CHINESE, CHINESE]
 
 
 def test_an_opinion_can_be_replied_to(qwen, tmp_path):
-    """In a conversation an opinion gets words instead of a label, and keeps its route."""
-    turn = make(qwen, tmp_path, only="sentiment").begin(CHINESE, reply_to_opinions=True)
+    """In a conversation an opinion may get words instead of a label, and keeps its route."""
+    chat = ChatTool(qwen=qwen, max_new_tokens=4)
+    assistant = Assistant.default(qwen, home=tmp_path, runnables={"sentiment": chat})
+    for name in ("chat", "intent", "summary"):
+        assistant.router.remove(name)
+    turn = assistant.invoke(CHINESE)
     assert turn.route == "sentiment"
-    assert isinstance(turn.runnable, ChatTool)
+    assert isinstance(turn.output, str)
+
+
+@pytest.mark.parametrize("route", ["sentiment", "intent", "summary"])
+def test_only_a_reply_has_a_prompt(qwen, tmp_path, route):
+    """What the chat tool is told is told of chat turns alone."""
+    assert make(qwen, tmp_path, only=route).invoke(CHINESE).prompt == ""
+
+
+# Input
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"text": CHINESE}, AssistantInput(text=CHINESE), {"text": CHINESE, "user": None, "history": []}],
+    ids=["mapping", "typed", "all fields"],
+)
+def test_an_input_is_a_text_or_has_one(assistant, given):
+    """A mapping and a typed input are what the text alone is."""
+    assert assistant.invoke(given).decision == assistant.invoke(CHINESE).decision
+
+
+def test_user_and_history_come_in_the_mapping_or_beside_the_text(qwen, tmp_path):
+    """Both ways say the same; what stands beside wins, so that a bound user cannot be changed by an input."""
+    assistant = make(qwen, tmp_path, only="chat")
+    assistant.invoke({"text": "我住在上海", "user": "u1", "history": HISTORY})
+    assert list(qwen.histories[-1]) == list(HISTORY)
+    assistant.bind(user="u1").invoke({"text": "我养了一只猫", "user": "u2"})
+    assert [each.text for each in assistant.memory.list("u1")] == ["我住在上海", "我养了一只猫"]
+    assert assistant.memory.list("u2") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "fields", "words"),
+    [
+        (123, {}, "a text, or a mapping with text, user, history; given int"),
+        (None, {}, "given NoneType"),
+        (["hi"], {}, "given list"),
+        ({"text": "hi", "usr": "u1"}, {}, "usr: .*; an input has text, user, history"),
+        ("hi", {"usr": "u1"}, "usr: .*; an input has text, user, history"),
+        ({"user": "u1"}, {}, "text: Field required"),
+        ({"text": 3}, {}, "text: "),
+        ("hi", {"user": 3}, "user: "),
+        ("hi", {"history": "hello"}, "history: .*list of turns; given str"),
+        ("hi", {"history": [("wizard", "hello")]}, "history: "),
+    ],
+)
+@pytest.mark.parametrize("call", ["invoke", "stream", "ainvoke"])
+def test_an_input_that_cannot_work_gets_one_clear_line(assistant, call, given, fields, words):
+    """The error says what was given and what is allowed, however the assistant is called."""
+    with pytest.raises(InputError, match=words) as caught:
+        answer = getattr(assistant, call)(given, **fields)
+        asyncio.run(answer) if call == "ainvoke" else list(answer)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_assistant_can_be_made_of_the_name_of_a_model(model_folder):
+    """A name, a folder or a path is loaded; one that is no model is refused."""
+    for name in (model_folder, str(model_folder)):
+        assert Assistant.default(name).qwen is SharedQwen.load(str(model_folder))
+    with pytest.raises(ModelNotFoundError, match="nope"):
+        Assistant.default("nope")
+
+
+# As a Runnable
+
+
+def test_a_stream_is_the_turn_in_pieces(qwen, tmp_path):
+    """The first piece has mood and route, those between the answer, the last the times; together they are the turn."""
+    assistant = make(qwen, tmp_path, only="chat")
+    first, *pieces, last = assistant.stream(CHINESE, user="u1")
+    assert (first.route, first.output) == ("chat", None)
+    assert set(first.timings_ms) == {"decide", "recall"}
+    whole = first
+    for piece in (*pieces, last):
+        whole += piece
+    assert whole.output == "".join(piece.output for piece in pieces)
+    assert set(whole.timings_ms) == {"decide", "recall", "answer", "remember", "total"}
+    again = assistant.invoke(CHINESE)
+    assert (whole.output, whole.decision, whole.sentiment) == (again.output, again.decision, again.sentiment)
+
+
+def test_a_result_that_is_no_text_comes_in_one_piece(qwen, tmp_path):
+    """It is the result itself."""
+    _, piece, last = make(qwen, tmp_path, only="intent").stream(CHINESE)
+    assert isinstance(piece.output, Intent)
+    assert (piece + last).output is piece.output
+
+
+def test_a_turn_that_is_left_early_is_not_remembered_by_itself(qwen, tmp_path):
+    """The caller may do so."""
+    assistant = make(qwen, tmp_path, only="chat")
+    for piece in assistant.stream(CHINESE, user="u1"):
+        turn = piece
+        break
+    assert assistant.memory.list("u1") == []
+    assert "remember" in assistant.remember(turn, "u1").timings_ms
+    assert [each.text for each in assistant.memory.list("u1")] == [CHINESE]
+
+
+def test_every_way_of_calling_gives_the_same_turn(qwen, tmp_path):
+    """invoke, ainvoke, batch, abatch, and a function behind a stream."""
+    assistant = make(qwen, tmp_path)
+
+    async def streamed() -> Turn:
+        turn = None
+        async for piece in assistant.astream(CHINESE):
+            turn = piece if turn is None else turn + piece
+        return turn
+
+    turns = [
+        assistant.invoke(CHINESE),
+        asyncio.run(assistant.ainvoke(CHINESE)),
+        *assistant.batch([CHINESE]),
+        *asyncio.run(assistant.abatch([{"text": CHINESE}])),
+        *(assistant | (lambda turn: turn)).stream(CHINESE),
+        asyncio.run(streamed()),
+    ]
+    assert len(turns) == 6
+    for turn in turns:
+        assert isinstance(turn, Turn)
+        assert (turn.route, turn.output) == (turns[0].route, turns[0].output)
+        assert set(turn.timings_ms) == {"decide", "answer", "total"}
+
+
+def test_a_batch_gives_errors_in_place(assistant):
+    """LangChain's own word for it works."""
+    turn, error = assistant.batch([CHINESE, " "], return_exceptions=True)
+    assert turn.text == CHINESE
+    assert isinstance(error, EmptyTextError)
+
+
+def test_a_route_that_is_async_only_is_awaited(qwen):
+    """A turn that is awaited calls the async methods of what stands behind its route."""
+
+    async def answer(given: dict) -> str:
+        return given["text"].upper()
+
+    async def last(pieces) -> list[Turn]:
+        return [piece async for piece in pieces]
+
+    assistant = answering(qwen, RunnableLambda(answer))
+    assert asyncio.run(assistant.ainvoke("hi")).output == "HI"
+    assert asyncio.run(last(assistant.astream("hi")))[1].output == "HI"
+
+
+def test_what_stands_behind_a_route_gets_everything_that_is_known(qwen):
+    """Text, history, memories, whether to comfort, and the mood."""
+    assistant = answering(qwen, RunnableLambda(lambda given: given))
+    turn = assistant.invoke(CHINESE, history=[("human", "你好"), AIMessage("你好呀")])
+    assert turn.output == {
+        "text": CHINESE,
+        "history": [Message("user", "你好"), Message("assistant", "你好呀")],
+        "memories": [],
+        "comfort": turn.sentiment.upset,
+        "sentiment": turn.sentiment,
+    }
+
+
+def test_the_types_of_input_and_output_are_told(assistant):
+    """Schemas say what goes in and what comes out."""
+    given = assistant.get_input_jsonschema()["$defs"]["AssistantInput"]
+    assert set(given["properties"]) == {"text", "user", "history"}
+    assert given["required"] == ["text"]
+    assert {"sentiment", "decision", "route", "output"} < set(
+        assistant.get_output_jsonschema()["$defs"]["Turn"]["properties"]
+    )
+
+
+class Runs(BaseCallbackHandler):
+    """The runs of a trace: their names by id, their parents, and their tags."""
+
+    def __init__(self) -> None:
+        self.names = {}
+        self.parents = {}
+        self.tags = []
+
+    def on_chain_start(self, *_, **run) -> None:
+        """A Runnable begins."""
+        self._start(run["name"], run)
+
+    def on_tool_start(self, serialized, *_, **run) -> None:
+        """A tool begins."""
+        self._start(serialized["name"], run)
+
+    def _start(self, name, run) -> None:
+        self.names[run["run_id"]] = name
+        self.parents[name] = self.names.get(run["parent_run_id"])
+        self.tags.append(run["tags"])
+
+
+@pytest.mark.parametrize("call", ["invoke", "ainvoke", "stream", "astream"])
+def test_every_step_of_a_turn_is_a_run_of_its_trace(qwen, tmp_path, call):
+    """Deciding, recalling, answering and remembering stand in their order under the turn, with its tags and name."""
+    assistant, runs = make(qwen, tmp_path, only="chat"), Runs()
+
+    async def drained(pieces) -> None:
+        async for _ in pieces:
+            pass
+
+    answer = getattr(assistant, call)(CHINESE, {"callbacks": [runs], "tags": ["t"], "run_name": "talk"}, user="u1")
+    if call == "ainvoke":
+        asyncio.run(answer)
+    elif call == "astream":
+        asyncio.run(drained(answer))
+    else:
+        list(answer) if call == "stream" else answer
+    assert list(runs.names.values()) == ["talk", "decide", "recall", "chat", "remember"]
+    assert runs.parents == {"talk": None} | dict.fromkeys(("decide", "recall", "chat", "remember"), "talk")
+    assert all("t" in tags for tags in runs.tags)
+
+
+# What is refused, and what is cut
 
 
 @pytest.mark.parametrize("text", ["", " \n"])
@@ -176,7 +386,8 @@ def test_a_turn_as_json_has_the_documented_keys(qwen, tmp_path, route):
     plain = json.loads(json.dumps(turn.to_json(), allow_nan=False))
     keys = "route probabilities margin sentiment output recalled prompt model truncated_tokens timings_ms"
     assert list(plain) == keys.split()
-    assert list(plain["sentiment"]) == ["label", "probability", "intensity"]
+    assert list(plain["sentiment"]) == ["label", "polarity", "probability", "intensity"]
+    assert plain["sentiment"]["polarity"] == turn.sentiment.polarity
     assert plain["route"] == route
     assert plain["probabilities"] == {route: 1.0}
     assert plain["margin"] is None
@@ -207,11 +418,19 @@ def test_the_history_is_read_before_the_text(qwen, tmp_path):
     """By the decisions and by the reply."""
     assistant = make(qwen, tmp_path, only="chat")
     turn, alone = assistant.invoke("它喜欢什么？", history=HISTORY), assistant.invoke("它喜欢什么？")
-    assert qwen.histories == [HISTORY, ()]
+    assert [list(each) for each in qwen.histories] == [list(HISTORY), []]
     assert turn.sentiment.probability != pytest.approx(alone.sentiment.probability, abs=1e-6)
     (messages, _), (alone_messages, _) = qwen.replies
     assert messages[1:] == [*HISTORY, Message("user", "它喜欢什么？")]
     assert alone_messages[1:] == [Message("user", "它喜欢什么？")]
+
+
+@pytest.mark.parametrize("call", ["invoke", "analyze"])
+def test_a_history_may_come_as_messages_of_langchain(assistant, qwen, call):
+    """Messages, pairs and mappings are turns like our own."""
+    history = [HumanMessage("我的猫叫豆子。"), ("ai", "好可爱的名字！"), {"role": "user", "content": "是的"}]
+    getattr(assistant, call)("它喜欢什么？", history=history)
+    assert list(qwen.histories[0]) == [*HISTORY, Message("user", "是的")]
 
 
 @pytest.mark.parametrize("call", ["invoke", "analyze"])
@@ -233,7 +452,7 @@ def test_an_added_route_takes_part_with_its_runnable(qwen, tmp_path):
     routes = [Route("weather", {"zh": "问天气的"}, "weather"), Route("tags", {"zh": "要关键词的"}, "keywords")]
     weather = RunnableLambda(lambda input: f"晴：{input['text']}")
     assistant = Assistant.default(qwen, routes=routes, home=tmp_path, runnables={"weather": weather})
-    assert list(assistant.begin(CHINESE).decision.probabilities) == [*ROUTES, "weather", "tags"]
+    assert list(next(assistant.stream(CHINESE)).decision.probabilities) == [*ROUTES, "weather", "tags"]
     for name in ROUTES:
         assistant.router.remove(name)
     assistant.router.remove("tags")
@@ -273,24 +492,23 @@ def test_a_runnable_that_streams_messages_gives_its_text(qwen):
         for _ in inputs:
             yield from (AIMessageChunk("晴"), AIMessageChunk("天"), AIMessageChunk(""))
 
-    open_turn = answering(qwen, RunnableGenerator(talk)).begin(CHINESE)
-    assert list(open_turn.pieces()) == ["晴", "天", ""]
-    assert open_turn.output == "晴天"
+    assistant = answering(qwen, RunnableGenerator(talk))
+    assert [piece.output for piece in assistant.stream(CHINESE)] == [None, "晴", "天", "", None]
+    assert assistant.invoke(CHINESE).output == "晴天"
 
 
 @pytest.mark.parametrize(
-    ("pieces", "output"), [([], ""), ([" "], ""), ([" 好", "的 "], "好的"), ([1, "x"], "x"), ([None], None)]
+    ("pieces", "output"), [([], None), (["好", "的"], "好的"), ([1, "x"], "x"), ([None], None), ([[1], [2]], [2])]
 )
 def test_the_output_is_what_the_pieces_make_together(qwen, pieces, output):
-    """A reply without a word is an empty text, and surrounding white space is no part of one."""
+    """Texts are put together, of other results the last one counts."""
 
     def give(inputs):
         for _ in inputs:
             yield from pieces
 
-    open_turn = answering(qwen, RunnableGenerator(give)).begin(CHINESE)
-    assert list(open_turn.pieces()) == [str(piece) for piece in pieces if piece is not None]
-    assert open_turn.output == output
+    (whole,) = (answering(qwen, RunnableGenerator(give)) | (lambda turn: turn)).stream(CHINESE)
+    assert whole.output == output
 
 
 def test_errors_of_a_runnable_pass_through(qwen, tmp_path):
@@ -370,7 +588,7 @@ def test_an_analysis_is_a_mood_and_a_reply(qwen):
     """The mood is that of a turn, the reply is written whatever the route would be."""
     assistant = Assistant.default(qwen)
     analysis = assistant.analyze(CHINESE)
-    turn = assistant.begin(CHINESE)
+    turn = assistant.invoke(CHINESE)
     assert analysis.sentiment.label == turn.sentiment.label
     assert analysis.sentiment.probability == pytest.approx(turn.sentiment.probability, abs=1e-5)
     assert analysis.reply == ChatTool(qwen=qwen).invoke(
@@ -382,7 +600,7 @@ def test_an_upset_user_is_comforted_first(qwen):
     """A negative mood puts the note behind the text, a positive one does not."""
     assistant = Assistant.default(qwen)
     texts = [CHINESE, ENGLISH, "好", "ok", "今天的实验成功了", "I am happy", "真差", "烦死了", "nice", "bad"]
-    found = {assistant.begin(text).sentiment.polarity: text for text in texts}
+    found = {assistant.invoke(text).sentiment.polarity: text for text in texts}
     assert set(found) == {"positive", "negative"}, "the texts must cover both moods"
     for polarity, text in found.items():
         assistant.analyze(text)
@@ -399,7 +617,7 @@ def test_a_turn_comforts_where_the_mood_is_surely_low(qwen, tmp_path):
         turn = assistant.invoke(text)
         mood = turn.sentiment
         low = mood.polarity == "negative" and mood.probability >= 0.6 and mood.intensity >= 2
-        assert turn.prompt == ChatTool.notes("zh" if mood.label in {"正面", "负面"} else "en", comfort=low)
+        assert turn.prompt == ChatTool.context("zh" if mood.label in {"正面", "负面"} else "en", comfort=low)
         assert qwen.replies[-1][1] == turn.prompt
         comforted.add(low)
     assert comforted == {True, False}, "the texts must cover both"

@@ -167,8 +167,8 @@ class ExampleBuilder:
             others = [each.memory for each in rng.sample(self._replies, min(8, len(self._replies))) if each.memory]
             memories += [memory for memory in others if memory[:4] != item.memory[:4]][: rng.choice((0, 1, 2))]
             rng.shuffle(memories)
-        notes = ChatTool.notes(language, memories=memories, comfort=comfort)
-        stem = self._stem(notes) if notes else tuple(self._chat.opening())
+        context = ChatTool.context(language, memories=memories, comfort=comfort)
+        stem = self._stem(context) if context else tuple(self._chat.opening())
         return Branch(stem, ((*self._chat.encode(item.reply or ""), self._chat.end_of_turn),))
 
 

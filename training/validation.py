@@ -11,7 +11,7 @@ from qwen_allinone.eval import Case, LabelledRow, evaluate
 from qwen_allinone.model.decisions.questions import Choice, Noul, Question
 from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.model.qwen import SharedQwen
-from qwen_allinone.router.question import route_question
+from qwen_allinone.router import route_question
 from qwen_allinone.router.route import builtin_routes
 from qwen_allinone.tools.sentiment import mood_question
 from training.batches import collate

@@ -15,8 +15,7 @@ from qwen_allinone.eval import Case, LabelledRow, LabelledSet
 from qwen_allinone.eval.data_file import read_records
 from qwen_allinone.model import Noul
 from qwen_allinone.model.prompt.language import language_of
-from qwen_allinone.router import Route, builtin_routes
-from qwen_allinone.router.question import route_question
+from qwen_allinone.router import Route, builtin_routes, route_question
 from qwen_allinone.tools import IntentTool
 from qwen_allinone.tools.sentiment import mood_question
 
@@ -92,7 +91,7 @@ def _candidates(right: str, labels: Sequence[str], seed: int) -> list[str]:
 
 def route_case(row: LabelledRow, added: Iterable[Route] = ()) -> Case:
     """Ask for the route among the default ones and these."""
-    return Case(row, route_question([*builtin_routes(), *added], language_of(row.text)))
+    return Case(row, route_question((*builtin_routes(), *added), language_of(row.text)))
 
 
 def mood_case(row: LabelledRow) -> Case:

@@ -48,7 +48,7 @@ def exchanges(qwen: SharedQwen) -> list[Exchange]:
     found = []
     for fields in records("chats"):
         text, memory = fields["text"], fields["memory"]
-        upset = Sentiment.of(**qwen.decide(text, SentimentTool.questions(text))).upset
+        upset = Sentiment.from_decisions(**qwen.decide(text, SentimentTool.questions(text))).upset
         reply = tool.invoke({"text": text, "memories": [memory] if memory else [], "comfort": upset})
         found.append(Exchange(text, fields["language"], reply, upset, memory, tuple(fields["expect"] or ())))
     return found

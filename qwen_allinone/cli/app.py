@@ -17,9 +17,8 @@ from qwen_allinone.cli.stores import kb_app, memory_app
 from qwen_allinone.errors import InputError, QwenAllInOneError, RunError
 
 if TYPE_CHECKING:
-    from qwen_allinone.assistant import Assistant, OpenTurn
+    from qwen_allinone.assistant import Assistant, Turn
     from qwen_allinone.eval import EvalRun, LabelledSet
-    from qwen_allinone.model import Message
 
 
 class Commands(TyperGroup):
@@ -110,10 +109,14 @@ def ask(
     if as_json:
         terminal.show_json(assistant.invoke(given, user=user).to_json())
         return
-    turn = assistant.begin(given, user=user)
+    pieces = assistant.stream(given, user=user)
+    turn = next(pieces)
     terminal.show_opening(turn)
+    for piece in pieces:
+        terminal.show_piece(piece)
+        turn += piece
     terminal.show_answer(turn)
-    terminal.show_rest(assistant.finish(turn), prompt=show_prompt)
+    terminal.show_rest(turn, prompt=show_prompt)
 
 
 @app.command()
@@ -146,11 +149,11 @@ def route(
             failed |= not as_json
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(f"line {number}: {error}")
             continue
+        name = router.select(decision).name
         if as_json:
-            chosen = {"text": text, "route": router.chosen(decision).name, "probabilities": {**decision.probabilities}}
-            terminal.show_json(chosen | {"margin": decision.margin, "model": model or settings.model_name()})
+            picked = {"text": text, "route": name, "probabilities": {**decision.probabilities}}
+            terminal.show_json(picked | {"margin": decision.margin, "model": model or settings.model_name()})
         else:
-            name = router.chosen(decision).name
             terminal.show(f"{name:9} {decision.probabilities[name]:.2f}  {terminal.shortened(text)}")
     if failed:
         raise typer.Exit(2)
@@ -159,15 +162,19 @@ def route(
 @app.command()
 def chat(*, user: MaybeUser = None, home: Home = None, model: Model = None, as_json: AsJson = False) -> None:
     """连续聊天；/quit 离开，Ctrl-C 打断回答。 · Talk; /quit leaves, Ctrl-C stops a reply. A pipe works as well."""
-    assistant = open_assistant(model, home=home)
+    from qwen_allinone.model import Message
+
+    assistant = open_assistant(model, home=home, conversational=True)
     history: list[Message] = []
     failed = 0
     for line in terminal.arriving_lines("你 · you> "):
         if line.strip() == b"/quit":
             break
         try:
-            turn = assistant.begin(terminal.decoded_line(line), user=user, history=history, reply_to_opinions=True)
-            history += _taken(assistant, turn, as_json=as_json)
+            given = {"text": terminal.decoded_line(line), "user": user, "history": history}
+            turn = _talk(assistant, given, as_json=as_json)
+            if turn.output is not None:
+                history += (Message("user", turn.text), Message("assistant", str(turn.output)))
         except QwenAllInOneError as error:
             failed = 1 if isinstance(error, RunError) else failed or (0 if as_json else 2)
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(error)
@@ -273,22 +280,26 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _taken(assistant: "Assistant", turn: "OpenTurn", *, as_json: bool) -> "Sequence[Message]":
-    """Answer one turn of a chat, and what of it belongs to the history; Ctrl-C stops the answer and no more."""
-    from qwen_allinone.model import Message
-
+def _talk(assistant: "Assistant", given: dict[str, Any], *, as_json: bool) -> "Turn":
+    """Answer one line of a chat; Ctrl-C stops the answer and no more."""
     if as_json:
-        for _ in turn.pieces():
-            pass
-        terminal.show_json(assistant.finish(turn).to_json())
-    else:
-        terminal.show(str(turn.sentiment), style="bold")
-        try:
-            terminal.show_answer(turn)
-        except KeyboardInterrupt:
-            terminal.show(" …")
-        terminal.show_rest(assistant.finish(turn))
-    return () if turn.output is None else (Message("user", turn.text), Message("assistant", str(turn.output)))
+        turn = assistant.invoke(given)
+        terminal.show_json(turn.to_json())
+        return turn
+    pieces = assistant.stream(given)
+    turn = next(pieces)
+    terminal.show(str(turn.sentiment), style="bold")
+    try:
+        for piece in pieces:
+            terminal.show_piece(piece)
+            turn += piece
+        terminal.show_answer(turn)
+    except KeyboardInterrupt:
+        terminal.show(" …")
+        if given["user"] is not None:
+            turn = assistant.remember(turn, given["user"])
+    terminal.show_rest(turn)
+    return turn
 
 
 def _eval_run(assistant: "Assistant", task: Task, rows: "LabelledSet") -> "EvalRun":

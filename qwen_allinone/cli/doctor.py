@@ -48,8 +48,7 @@ def builtin_tasks() -> "tuple[Task, Task]":
     """Return the mood of the built-in sentiment set and the route of the built-in routes set."""
     from qwen_allinone.eval import Case, LabelledSet
     from qwen_allinone.eval.diagnostics import Task
-    from qwen_allinone.router import builtin_routes
-    from qwen_allinone.router.question import route_question
+    from qwen_allinone.router import builtin_routes, route_question
 
     routes = builtin_routes()
     moods = [_mood_case(row) for row in LabelledSet.builtin("sentiment").rows]

@@ -67,13 +67,29 @@ def open_qwen(model: str | None) -> "SharedQwen":
         return SharedQwen.load(name)
 
 
-def open_assistant(model: str | None, *, home: Path | None = None, routes: Path | None = None) -> "Assistant":
-    """The default assistant, with the route files of a folder added."""
+def open_assistant(
+    model: str | None, *, home: Path | None = None, routes: Path | None = None, conversational: bool = False
+) -> "Assistant":
+    """Return the default assistant, with the route files of a folder added.
+
+    Args:
+        model: name of the model; None: the environment's.
+        home: folder of the memory; None: the environment's.
+        routes: folder of route files.
+        conversational: opinions get a reply instead of their mood alone.
+    """
     from qwen_allinone.assistant import Assistant
-    from qwen_allinone.router import routes_in
+    from qwen_allinone.router import builtin_routes, routes_in
+    from qwen_allinone.tools import ChatTool
 
     added = [] if routes is None else routes_in(routes)
-    return Assistant.default(open_qwen(model), routes=added, home=home)
+    builtin = {route.name for route in builtin_routes()}
+    for route in added:
+        if route.name in builtin:
+            terminal.show_error(f"route {route.name!r} of {routes} replaces the built-in one", kind="note")
+    qwen = open_qwen(model)
+    runnables = {"sentiment": ChatTool(qwen=qwen)} if conversational else None
+    return Assistant.default(qwen, routes=added, home=home, runnables=runnables)
 
 
 def open_memory(home: Path | None) -> "LongTermMemory":

@@ -17,7 +17,7 @@ from rich.text import Text
 from qwen_allinone.errors import DataFileError, EmptyTextError, InputError, TextTooLongError
 
 if TYPE_CHECKING:
-    from qwen_allinone.assistant import OpenTurn, Turn
+    from qwen_allinone.assistant import Turn
     from qwen_allinone.model.prompt.language import Language
 
 MAX_CHARACTERS = 100_000
@@ -195,19 +195,22 @@ def show_error(message: object, *, kind: str = "error") -> None:
     _console(stderr=True).print(Text(f"{kind}: {line}"), soft_wrap=True)
 
 
-def show_opening(turn: "OpenTurn") -> None:
-    """Print mood and route of a turn whose answer is still to come."""
+def show_opening(turn: "Turn") -> None:
+    """Show mood and route of a turn whose answer is still to come."""
     words = words_for(turn.text)
     show(str(turn.sentiment), style="bold")
     show(f"→ {words['route']} {turn.route} {turn.decision.probabilities[turn.route]:.2f}", style="dim")
 
 
-def show_answer(turn: "OpenTurn") -> None:
-    """Print the answer while it is generated."""
-    for piece in turn.pieces():
-        if isinstance(turn.output, str):
-            sys.stdout.write(printable(piece))
-            sys.stdout.flush()
+def show_piece(turn: "Turn") -> None:
+    """Show a piece of an answer that is text, as it comes."""
+    if isinstance(turn.output, str):
+        sys.stdout.write(printable(turn.output))
+        sys.stdout.flush()
+
+
+def show_answer(turn: "Turn") -> None:
+    """End the line of an answer whose pieces were shown; show one that is no text."""
     show("" if isinstance(turn.output, str) else answer_line(turn.text, turn.output))
 
 

@@ -1,19 +1,24 @@
-"""Which prompt fits this input, and send it there."""
+"""Picks the prompt that fits an input, and sends it there."""
 
 from typing import TYPE_CHECKING, Any
 
-from qwen_allinone.router.route import Route, builtin_routes, routes_in
+from qwen_allinone.router.route import Route, builtin_routes, route_question, routes_in
 
 if TYPE_CHECKING:
-    from qwen_allinone.router.router import PromptRouter, Routed
+    from qwen_allinone.router.router import PromptRouter, RouteResult
 
-__all__ = ["PromptRouter", "Route", "Routed", "builtin_routes", "routes_in"]
+__all__ = ["PromptRouter", "Route", "RouteResult", "builtin_routes", "route_question", "routes_in"]
 
 
 def __getattr__(name: str) -> Any:
     """Import the router, and torch with it, only when it is asked for."""
-    if name in {"PromptRouter", "Routed"}:
+    if name in {"PromptRouter", "RouteResult"}:
         from qwen_allinone.router import router
 
         return getattr(router, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,11 +11,19 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from qwen_allinone.errors import PromptFileError
+from qwen_allinone.model import Choice
 from qwen_allinone.model.prompt.language import Language
+from qwen_allinone.model.prompt.prompt_file import PromptFile
+
+SUFFIXES = (".yaml", ".yml")
+"""Ends of the names of route files."""
+MAX_QUESTIONS = 64
+"""Sets of routes whose question is kept."""
+_PROMPT = PromptFile.load("qwen_allinone.router", "route")
 
 
 class _RouteFile(BaseModel):
-    """What a route file may hold."""
+    """Fields of a route file."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -44,14 +52,14 @@ class Route:
     """One way to handle an input."""
 
     name: str
-    description: Mapping[Language, str]
-    """In plain words, per language: which inputs belong here."""
+    description: Mapping[Language, str] = field(hash=False)
+    """Plain words, per language: which inputs belong here."""
     runnable: str
     """Name under which the Runnable behind it is registered."""
-    examples: Mapping[Language, Sequence[str]] = field(default_factory=dict)
+    examples: Mapping[Language, Sequence[str]] = field(default_factory=dict, hash=False)
 
     def described(self, language: Language) -> str | None:
-        """The description in that language, or in the other one where there is only that; None: there is none."""
+        """Return the description in that language, or else in the other one; None if there is none."""
         return self.description.get(language, next(iter(self.description.values()), None))
 
     @classmethod
@@ -65,41 +73,47 @@ class Route:
         """
         try:
             content = _plain_yaml(path.read_text(encoding="utf-8"))
-            parsed = _RouteFile.model_validate(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
-            raise PromptFileError(f"route file {path}: {where}: {first['msg']}; see docs/routes.md") from error
         except UnicodeDecodeError as error:
             raise PromptFileError(f"route file {path} is not UTF-8 at byte {error.start}; save it as UTF-8") from error
         except (OSError, yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
             # impossible dates and empty numbers make the parser raise nearly anything
             reason = " ".join(str(error).split())
             raise PromptFileError(f"route file {path} cannot be read: {reason}") from error
+        if not isinstance(content, dict):
+            state = "is empty" if content is None else "holds no fields"
+            raise PromptFileError(
+                f"route file {path}: the file {state}; write name, runnable and description; see docs/routes.md"
+            )
+        try:
+            parsed = _RouteFile.model_validate(content)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise PromptFileError(f"route file {path}: {where}: {first['msg']}; see docs/routes.md") from error
         return cls(parsed.name, parsed.description, parsed.runnable, parsed.examples)
 
 
 def _plain_yaml(text: str) -> object:
-    """What a YAML text holds, by the safe loader; anchors, which can blow up a short file, are refused."""
+    """Parse a YAML text by the safe loader; refuse anchors, by which a short file can unfold without end."""
     if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
         raise yaml.YAMLError("anchors and aliases (&, *) have no place in a route file; write the text out")
     return yaml.safe_load(text)
 
 
 def routes_in(folder: Path | str) -> list[Route]:
-    """The routes of all ``*.yaml`` files in a folder, in the order of their file names.
+    """Read all ``*.yaml`` and ``*.yml`` files of a folder, in the order of their names.
 
     Raises:
         PromptFileError: there is no such folder, no file in it, a broken file, or a name twice.
     """
     try:
         place = Path(folder).expanduser()
-        paths = sorted(place.glob("*.yaml")) if place.is_dir() else []
+        paths = [path for path in place.iterdir() if path.suffix in SUFFIXES] if place.is_dir() else []
     except (OSError, RuntimeError) as error:  # too long a name, no permission, no such user
         raise PromptFileError(f"route folder {folder} cannot be read: {error}") from error
     if not paths:
-        raise PromptFileError(f"no route files (*.yaml) in {folder}; name a folder that has some")
-    routes = [Route.from_file(path) for path in paths]
+        raise PromptFileError(f"no route files (*{', *'.join(SUFFIXES)}) in {folder}; name a folder that has some")
+    routes = [Route.from_file(path) for path in sorted(paths)]
     names = [route.name for route in routes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -109,6 +123,15 @@ def routes_in(folder: Path | str) -> list[Route]:
 
 @cache
 def builtin_routes() -> tuple[Route, ...]:
-    """The four default routes: sentiment, chat, intent, summary."""
+    """Return the four default routes: sentiment, chat, intent, summary."""
     folder = files("qwen_allinone.router") / "routes"
     return tuple(Route.from_file(folder / f"{name}.yaml") for name in ("sentiment", "chat", "intent", "summary"))
+
+
+@lru_cache(MAX_QUESTIONS)
+def route_question(routes: tuple[Route, ...], language: Language) -> Choice:
+    """Return the question that picks a route; its options are the names and descriptions of the routes."""
+    return Choice(
+        instructions=_PROMPT.render(language, "instructions"),
+        criteria={route.name: route.described(language) for route in routes},
+    )

@@ -1,31 +1,47 @@
 """The Runnable that decides which prompt fits an input, and dispatches to the Runnable behind it."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from threading import RLock
-from typing import Any
+from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any, Self, TypeAlias
 
-from langchain_core.runnables import Runnable, RunnableConfig
+from langchain_core.messages import BaseMessageChunk
+from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
 from langchain_core.runnables.config import run_in_executor
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from qwen_allinone.errors import InputError, QwenAllInOneError, UnknownRouteError
-from qwen_allinone.model import Choice, Decision, Message, SharedQwen, Threshold
+from qwen_allinone.model import Choice, Decision, SharedQwen, Threshold
 from qwen_allinone.model.prompt.language import language_of
-from qwen_allinone.router.question import route_question
-from qwen_allinone.router.route import Route
+from qwen_allinone.model.prompt.messages import MessageLike
+from qwen_allinone.router.route import Route, route_question
+
+RouterInput: TypeAlias = str | Mapping[str, Any]
+_ADDABLE: tuple[type, ...] = (str, BaseMessageChunk, AddableDict)
+"""Outputs that LangChain streams in pieces, to be put together with ``+``."""
 
 
 @dataclass(frozen=True)
-class Routed:
-    """A decision together with what the chosen route made of the input."""
+class RouteResult:
+    """A decision together with the output of the route that ran.
+
+    Pieces of a stream add up to the whole: ``(router | f).stream(text)`` gives ``f`` what ``(router | f).invoke(text)``
+    gives it.
+    """
 
     decision: Decision
     route: str
     """The route that ran: the decision's option, or the fallback where the decision abstained."""
     output: Any
 
+    def __add__(self, later: Self) -> Self:
+        """Join two pieces of one stream."""
+        if not isinstance(later, type(self)) or (later.decision, later.route) != (self.decision, self.route):
+            return NotImplemented
+        return replace(later, output=_join(self.output, later.output))
 
-class PromptRouter(Runnable[Any, Routed]):
+
+class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
     """Decides by the shared model; deciding and dispatching are separate methods.
 
     An input is a text, or a mapping with the text under ``"text"`` that is handed to the route's Runnable as it is.
@@ -35,12 +51,23 @@ class PromptRouter(Runnable[Any, Routed]):
         qwen: the shared model.
         routes: at least one.
         runnables: the Runnables behind the routes, by the name that a route gives.
-        threshold: below these bounds a decision abstains and ``fallback`` runs.
+        threshold: bounds below which a decision abstains and ``fallback`` runs.
         fallback: name of a route; by default an abstaining decision's best route runs all the same.
+        name: of the runs in a trace.
 
     Raises:
-        UnknownRouteError: a route's Runnable or the fallback is unknown.
+        UnknownRouteError: a route's Runnable or the fallback is unknown, or there is no route.
     """
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
+
+    qwen: SharedQwen = Field(exclude=True, repr=False)
+    routes: tuple[Route, ...]
+    """The routes as they are now, in the order in which they were added; ``add`` and ``remove`` change them."""
+    runnables: dict[str, Runnable[Any, Any]]
+    threshold: Threshold | None = None
+    fallback: str | None = None
+    _change: Lock = PrivateAttr(default_factory=Lock)
 
     def __init__(
         self,
@@ -50,36 +77,37 @@ class PromptRouter(Runnable[Any, Routed]):
         runnables: Mapping[str, Runnable[Any, Any]],
         threshold: Threshold | None = None,
         fallback: str | None = None,
+        name: str | None = None,
     ) -> None:
-        self._qwen = qwen
-        self._runnables = dict(runnables)
-        self._threshold = threshold
-        self._fallback = fallback
-        self._routes: dict[str, Route] = {}
-        self._lock = RLock()
+        super().__init__(  # type: ignore[call-arg]  # mypy sees the fields of the parent only
+            qwen=qwen, routes=(), runnables=dict(runnables), threshold=threshold, fallback=fallback, name=name
+        )
         for route in routes:
             self.add(route)
-        if not self._routes:
+        if not self.routes:
             raise UnknownRouteError("a router needs at least one route")
         if fallback is not None:
             self.route(fallback)
 
-    @property
-    def routes(self) -> tuple[Route, ...]:
-        """The routes as they are now, in the order in which they were added."""
-        with self._lock:
-            return tuple(self._routes.values())
-
     def route(self, name: str) -> Route:
-        """The route of that name.
+        """Return the route of that name.
 
         Raises:
             UnknownRouteError: there is none.
         """
-        with self._lock:
-            if name not in self._routes:
-                raise UnknownRouteError(f"no route {name!r}; there are: {', '.join(self._routes)}")
-            return self._routes[name]
+        routes = self.routes
+        for route in routes:
+            if route.name == name:
+                return route
+        raise UnknownRouteError(f"no route {name!r}; there are: {', '.join(route.name for route in routes)}")
+
+    def runnable(self, name: str) -> Runnable[Any, Any]:
+        """Return the Runnable behind a route.
+
+        Raises:
+            UnknownRouteError: there is no such route.
+        """
+        return self.runnables[self.route(name).runnable]
 
     def add(self, route: Route, runnable: Runnable[Any, Any] | None = None) -> None:
         """Add a route, or replace the one of its name, from the next input on.
@@ -87,15 +115,15 @@ class PromptRouter(Runnable[Any, Routed]):
         Raises:
             UnknownRouteError: no Runnable is given and none is registered under the route's name for it.
         """
-        with self._lock:
-            if runnable is not None:
-                self._runnables[route.runnable] = runnable
-            if route.runnable not in self._runnables:
-                known = ", ".join(self._runnables)
-                raise UnknownRouteError(
-                    f"route {route.name!r} names the runnable {route.runnable!r}; there are: {known}"
-                )
-            self._routes[route.name] = route
+        if runnable is not None:
+            self.runnables[route.runnable] = runnable
+        if route.runnable not in self.runnables:
+            known = ", ".join(self.runnables)
+            raise UnknownRouteError(f"route {route.name!r} names the runnable {route.runnable!r}; there are: {known}")
+        with self._change:
+            named = {each.name: each for each in self.routes}
+            named[route.name] = route
+            self.routes = tuple(named.values())  # a new tuple: decisions under way keep theirs
 
     def remove(self, name: str) -> None:
         """Take a route away from the next input on.
@@ -103,102 +131,110 @@ class PromptRouter(Runnable[Any, Routed]):
         Raises:
             UnknownRouteError: there is no such route, or it is the last one or the fallback.
         """
-        with self._lock:
+        with self._change:
             self.route(name)
-            if len(self._routes) == 1 or name == self._fallback:
+            if len(self.routes) == 1 or name == self.fallback:
                 raise UnknownRouteError(f"route {name!r} cannot be removed: it is the last one or the fallback")
-            del self._routes[name]
+            self.routes = tuple(route for route in self.routes if route.name != name)
 
     def question(self, text: str) -> Choice:
-        """What the model is asked; pass it to ``SharedQwen.decide`` to ask other things on the same reading."""
+        """Return what the model is asked; pass it to ``SharedQwen.decide`` to ask other things on the same reading."""
         return route_question(self.routes, language_of(text))
 
-    def decide(self, text: str, *, history: Sequence[Message] = ()) -> Decision:
-        """Every route's probability and the margin, without running anything."""
+    def decide(self, text: str, *, history: Sequence[MessageLike] = ()) -> Decision:
+        """Return every route's probability and the margin, without running anything."""
         questions = {"route": self.question(text)}
-        return self._qwen.decide(text, questions, history=history, threshold=self._threshold)["route"]
+        return self.qwen.decide(text, questions, history=history, threshold=self.threshold)["route"]
 
     def decide_all(self, texts: Iterable[str]) -> Iterator[Decision | QwenAllInOneError]:
-        """The same for many texts, several in one pass; an error takes the place of a decision."""
+        """Decide about many texts, several in one pass; an error takes the place of a decision."""
         asked = ((text, {"route": self.question(text)}) for text in texts)
-        for answer in self._qwen.decide_all(asked, threshold=self._threshold, return_exceptions=True):
+        for answer in self.qwen.decide_all(asked, threshold=self.threshold, return_exceptions=True):
             yield answer if isinstance(answer, QwenAllInOneError) else answer["route"]
 
-    def chosen(self, decision: Decision) -> Route:
-        """The route that a decision leads to."""
-        return self.route(self._fallback if self._fallback and not decision.accepted else decision.option)
+    def apply_threshold(self, decision: Decision) -> Decision:
+        """Return the answer to a ``question`` that was asked elsewhere, accepted or not by this router's bounds."""
+        return decision.apply_threshold(self.threshold or Threshold())
 
-    def judged(self, decision: Decision) -> Decision:
-        """The same decision, accepted or not by this router's bounds: for a ``question`` that was asked elsewhere."""
-        return Decision.from_probabilities(decision.probabilities, self._threshold)
+    def select(self, decision: Decision) -> Route:
+        """Return the route that a decision leads to."""
+        return self.route(self.fallback if self.fallback and not decision.accepted else decision.option)
 
-    def runnable(self, name: str) -> Runnable[Any, Any]:
-        """What stands behind a route.
-
-        Raises:
-            UnknownRouteError: there is no such route.
-        """
-        return self._runnables[self.route(name).runnable]
-
-    def dispatch(self, input: Any, decision: Decision, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
+    def dispatch(
+        self, input: RouterInput, decision: Decision, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> RouteResult:
         """Run the route that a decision leads to."""
-        route = self.chosen(decision)
-        return Routed(decision, route.name, self.runnable(route.name).invoke(input, config, **kwargs))
+        route = self.select(decision).name
+        return RouteResult(decision, route, self.runnable(route).invoke(input, config, **kwargs))
 
-    def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
+    def invoke(self, input: RouterInput, config: RunnableConfig | None = None, **kwargs: Any) -> RouteResult:
         """Decide, then dispatch.
 
         Raises:
             InputError: the input is neither a text nor a mapping with one under ``"text"``.
             EmptyTextError: the text is blank.
         """
-        return self._call_with_config(self._decide_and_dispatch, input, config, **kwargs)  # type: ignore[arg-type]
+        return self._call_with_config(self._invoke, input, config, **kwargs)  # type: ignore[arg-type]
 
-    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Routed:
+    async def ainvoke(self, input: RouterInput, config: RunnableConfig | None = None, **kwargs: Any) -> RouteResult:
         """Decide in a thread, then await the route's Runnable."""
-        return await self._acall_with_config(self._decide_and_adispatch, input, config, **kwargs)  # type: ignore[arg-type]
+        return await self._acall_with_config(self._ainvoke, input, config, **kwargs)  # type: ignore[arg-type]
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Routed]:
+    def stream(self, input: RouterInput, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[RouteResult]:
         """Decide, then pass on what the route's Runnable streams, each piece with the decision."""
-        yield from self._transform_stream_with_config(iter([input]), self._pieces, config, **kwargs)  # type: ignore[arg-type]
+        yield from self._transform_stream_with_config(iter([input]), self._stream, config, **kwargs)  # type: ignore[arg-type]
 
-    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Routed]:
-        """The same without blocking the event loop."""
+    async def astream(
+        self, input: RouterInput, config: RunnableConfig | None = None, **kwargs: Any
+    ) -> AsyncIterator[RouteResult]:
+        """Stream without blocking the event loop."""
 
-        async def inputs() -> AsyncIterator[Any]:
+        async def inputs() -> AsyncIterator[RouterInput]:
             yield input
 
-        pieces = self._atransform_stream_with_config(inputs(), self._apieces, config, **kwargs)  # type: ignore[arg-type]
+        pieces = self._atransform_stream_with_config(inputs(), self._astream, config, **kwargs)  # type: ignore[arg-type]
         async for piece in pieces:
             yield piece
 
-    def _decide_and_dispatch(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Routed:
-        return self.dispatch(input, self.decide(_text(input)), config, **kwargs)
+    def _decide(self, input: RouterInput, config: RunnableConfig) -> Decision:
+        """Decide, in a run of its own."""
+        return RunnableLambda(self.decide, name="decide").invoke(_text(input), config)
 
-    async def _decide_and_adispatch(self, input: Any, config: RunnableConfig, **kwargs: Any) -> Routed:
-        decision = await run_in_executor(config, self.decide, _text(input))
-        route = self.chosen(decision)
-        return Routed(decision, route.name, await self.runnable(route.name).ainvoke(input, config, **kwargs))
+    def _invoke(self, input: RouterInput, config: RunnableConfig, **kwargs: Any) -> RouteResult:
+        return self.dispatch(input, self._decide(input, config), config, **kwargs)
 
-    def _pieces(self, inputs: Iterator[Any], config: RunnableConfig, **kwargs: Any) -> Iterator[Routed]:
+    async def _ainvoke(self, input: RouterInput, config: RunnableConfig, **kwargs: Any) -> RouteResult:
+        decision = await run_in_executor(config, self._decide, input, config)
+        route = self.select(decision).name
+        return RouteResult(decision, route, await self.runnable(route).ainvoke(input, config, **kwargs))
+
+    def _stream(self, inputs: Iterator[RouterInput], config: RunnableConfig, **kwargs: Any) -> Iterator[RouteResult]:
         for input in inputs:
-            decision = self.decide(_text(input))
-            route = self.chosen(decision)
-            for piece in self.runnable(route.name).stream(input, config, **kwargs):
-                yield Routed(decision, route.name, piece)
+            decision = self._decide(input, config)
+            route = self.select(decision).name
+            for piece in self.runnable(route).stream(input, config, **kwargs):
+                yield RouteResult(decision, route, piece)
 
-    async def _apieces(
-        self, inputs: AsyncIterator[Any], config: RunnableConfig, **kwargs: Any
-    ) -> AsyncIterator[Routed]:
+    async def _astream(
+        self, inputs: AsyncIterator[RouterInput], config: RunnableConfig, **kwargs: Any
+    ) -> AsyncIterator[RouteResult]:
         async for input in inputs:
-            decision = await run_in_executor(config, self.decide, _text(input))
-            route = self.chosen(decision)
-            async for piece in self.runnable(route.name).astream(input, config, **kwargs):
-                yield Routed(decision, route.name, piece)
+            decision = await run_in_executor(config, self._decide, input, config)
+            route = self.select(decision).name
+            async for piece in self.runnable(route).astream(input, config, **kwargs):
+                yield RouteResult(decision, route, piece)
 
 
-def _text(input: Any) -> str:
+def _text(input: object) -> str:
     text = input.get("text") if isinstance(input, Mapping) else input
     if not isinstance(text, str):
         raise InputError(f"a router takes a text, or a mapping with one under 'text'; given {type(text).__name__}")
     return text
+
+
+def _join(earlier: Any, later: Any) -> Any:
+    """Put two outputs together; of those that cannot be, the later one counts. None adds nothing."""
+    if later is None:
+        return earlier
+    joins = isinstance(earlier, _ADDABLE) and isinstance(later, type(earlier))
+    return earlier + later if joins else later

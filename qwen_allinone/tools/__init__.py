@@ -1,12 +1,12 @@
-"""What each prompt does: typed LangChain tools over the one shared Qwen."""
+"""Typed LangChain tools over the one shared Qwen, one per prompt."""
 
+from qwen_allinone.tools.base import QwenTool, TextInput
 from qwen_allinone.tools.chat import ChatInput, ChatTool
 from qwen_allinone.tools.intent import Intent, IntentInput, IntentTool
 from qwen_allinone.tools.keywords import Keyword, Keywords, KeywordsInput, KeywordsTool
 from qwen_allinone.tools.knowledge import KnowledgeAnswer, KnowledgeTool
 from qwen_allinone.tools.sentiment import Sentiment, SentimentInput, SentimentTool
 from qwen_allinone.tools.summary import Summary, SummaryTool
-from qwen_allinone.tools.tool import QwenTool, TextInput
 
 __all__ = [
     "ChatInput",

@@ -1,28 +1,27 @@
-"""Chat: a reply that soothes before it solves, and uses what is remembered."""
+"""Chat: a reply that comforts before it solves, and uses what is remembered."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from typing import Any
 
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import run_in_executor
 from pydantic import Field
 
-from qwen_allinone.model import Message
 from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
+from qwen_allinone.tools.base import History, QwenTool, TextInput
 from qwen_allinone.tools.remembered import memory_that_answers
-from qwen_allinone.tools.tool import QwenTool, TextInput
 
+HALF_CHARACTER = "\ufffd"
+"""Decoded bytes of half a character, which a small model may write."""
 _PROMPT = PromptFile.load("qwen_allinone.tools", "chat")
-_HALF = "\ufffd"
-"""What stands for the bytes of half a character, which a small model may write."""
 
 
 class ChatInput(TextInput):
-    """What the user says, and what is known besides."""
+    """Words of the user, and what is known besides."""
 
-    history: list[Message] = Field(default_factory=list, description="Earlier turns of the conversation.")
-    memories: list[str] = Field(default_factory=list, description="What this user said in earlier conversations.")
+    history: History = Field(default=[], description="Earlier turns of the conversation.")
+    memories: list[str] = Field(default=[], description="What this user said in earlier conversations.")
     comfort: bool = Field(default=False, description="Whether the user is upset and should be comforted first.")
 
 
@@ -41,50 +40,66 @@ class ChatTool(QwenTool):
     """None: as the model declares."""
 
     @staticmethod
-    def notes(language: Language, *, memories: Sequence[str] = (), comfort: bool = False) -> str:
-        """What the model is told behind the text; it never becomes part of the history."""
+    def context(language: Language, *, memories: Sequence[str] = (), comfort: bool = False) -> str:
+        """Return what the model is told behind the text; it never becomes part of the history."""
         notes = [_PROMPT.render(language, "comfort")] if comfort else []
         if memories:
             lines = "\n".join(f"- {memory}" for memory in memories)
             notes.append(_PROMPT.render(language, "memories", memories=lines))
         return "\n".join(notes)
 
-    def stream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> Iterator[str]:
-        """The pieces of the reply; leaving the loop cancels it."""
-        yield from self._transform_stream_with_config(iter([input]), self._pieces, config, run_type="tool")
+    def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[str]:
+        """Yield the reply piece by piece; leaving the loop cancels it."""
+        pieces = self._transform_stream_with_config(iter([input]), self._stream, config, run_type="tool", **kwargs)
+        yield from pieces
 
-    async def astream(self, input: Any, config: RunnableConfig | None = None, **_: Any) -> AsyncIterator[str]:
-        """The same without blocking the event loop."""
-        pieces, end = self.stream(input, config), object()
+    async def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[str]:
+        """Yield the same without blocking the event loop."""
+        pieces, end = self.stream(input, config, **kwargs), object()
         while (piece := await run_in_executor(config, next, pieces, end)) is not end:
             yield str(piece)
 
     def _run(self, text: str, **fields: Any) -> str:
-        return "".join(self._pieces(iter([{"text": text} | fields]))).strip()
+        return "".join(self._reply(ChatInput(text=text, **fields)))
 
-    def _pieces(self, inputs: Iterator[Any]) -> Iterator[str]:
+    def _stream(self, inputs: Iterator[Any]) -> Iterator[str]:
         for input in inputs:
-            fields = ChatInput.model_validate({"text": input} if isinstance(input, str) else input)
-            if quoted := self._quoted(fields):
-                yield quoted
-                continue
-            declared = self.qwen.capabilities.repetition_penalty
-            with self.qwen.stream(
-                fields.text,
-                history=fields.history,
-                context=self.notes(language_of(fields.text), memories=fields.memories, comfort=fields.comfort),
-                max_new_tokens=self.max_new_tokens,
-                min_new_tokens=1,
-                repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
-            ) as pieces:
-                yield from filter(None, (piece.replace(_HALF, "") for piece in pieces))
+            yield from self._reply(ChatInput.model_validate({"text": input} if isinstance(input, str) else input))
 
-    def _quoted(self, fields: ChatInput) -> str | None:
-        """A reply that quotes a memory; None if the model writes its own, or nothing is asked or worth quoting."""
+    def _reply(self, said: ChatInput) -> Iterator[str]:
+        language = language_of(said.text)
+        if quoted := self._quoted(said, language):
+            yield quoted
+            return
+        declared = self.qwen.capabilities.repetition_penalty
+        with self.qwen.stream(
+            said.text,
+            history=said.history,
+            context=self.context(language, memories=said.memories, comfort=said.comfort),
+            max_new_tokens=self.max_new_tokens,
+            min_new_tokens=1,
+            repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
+        ) as pieces:
+            yield from stripped(piece.replace(HALF_CHARACTER, "") for piece in pieces)
+
+    def _quoted(self, said: ChatInput, language: Language) -> str | None:
+        """Return a reply that quotes a memory; None if the model writes its own, or no memory answers."""
         if self.qwen.capabilities.recall == "written":
             return None
-        memory = memory_that_answers(fields.text, fields.memories)
+        memory = memory_that_answers(said.text, said.memories)
         if memory is None:
             return None
         words = " ".join(self.qwen.truncate(memory).text.split()).rstrip("。.")
-        return _PROMPT.render(language_of(fields.text), "quoted_gently" if fields.comfort else "quoted", memory=words)
+        return _PROMPT.render(language, "quoted_gently" if said.comfort else "quoted", memory=words)
+
+
+def stripped(pieces: Iterable[str]) -> Iterator[str]:
+    """Pass a reply on without the white space around it, holding back what may be its end."""
+    begun, space = False, ""
+    for piece in pieces:
+        words = piece.rstrip()
+        if not words:
+            space += piece
+            continue
+        yield space + words if begun else words.lstrip()
+        begun, space = True, piece[len(words) :]

@@ -1,4 +1,4 @@
-"""Intent: which of the caller's candidates a request is."""
+"""Intent: one of the caller's candidates for what a request wants."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,7 +10,7 @@ from qwen_allinone.errors import QuestionError
 from qwen_allinone.model import Calibration, Choice, Threshold
 from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
-from qwen_allinone.tools.tool import QwenTool, Result, TextInput
+from qwen_allinone.tools.base import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "intent")
 
@@ -24,7 +24,7 @@ class IntentInput(TextInput):
 
 
 class Intent(Result):
-    """What a request wants."""
+    """The intent of a request."""
 
     label: str
     probability: float = Field(ge=0, le=1)
@@ -52,12 +52,12 @@ class IntentTool(QwenTool):
 
     @property
     def corrections(self) -> Calibration:
-        """The calibration in use."""
+        """Calibration in use."""
         return self.calibration or replace(self.qwen.calibration, prior=True)
 
     @staticmethod
     def question(language: Language, candidates: Mapping[str, str | None] | list[str] | None = None) -> Choice:
-        """Which of the candidates the text is, by default of the list of everyday services.
+        """Return the question which of the candidates the text is, by default of the list of everyday services.
 
         Raises:
             QuestionError: there are no candidates, or two are the same.
@@ -72,9 +72,8 @@ class IntentTool(QwenTool):
 
     def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
         question = self.question(language_of(text), self.candidates if candidates is None else candidates)
-        decision = self.qwen.decide(text, {"intent": question}, threshold=self.threshold, calibration=self.corrections)[
-            "intent"
-        ]
+        answers = self.qwen.decide(text, {"intent": question}, threshold=self.threshold, calibration=self.corrections)
+        decision = answers["intent"]
         return Intent(
             label=decision.option,
             probability=decision.probability,

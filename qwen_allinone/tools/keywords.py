@@ -11,13 +11,14 @@ from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Noul
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
-from qwen_allinone.tools.tool import QwenTool, Result, TextInput
+from qwen_allinone.tools.base import QwenTool, Result, TextInput
 
+BATCH_SIZE = 24
+"""Words that are asked about in one pass."""
+MAX_CANDIDATES = 96
+MAX_WORD_LENGTH = 40
+"""Longest word in characters; what is longer is data, not a word."""
 _PROMPT = PromptFile.load("qwen_allinone.tools", "keywords")
-_AT_ONCE = 24
-_MOST_CANDIDATES = 96
-_LONGEST = 40
-"""Characters of a word; what is longer is data, not a word."""
 _WORD = re.compile(
     r"(?P<han>[\u3400-\u9fff]+)"
     r"|(?<![A-Za-z0-9_])[^\W\d_\u3400-\u9fff](?:['’-]?(?![\u3400-\u9fff])[\w+#])+"
@@ -38,7 +39,7 @@ class Keyword(Result):
     start: int
     """Character offset of its first occurrence."""
     probability: float
-    """That it is a keyword, in the model's judgement."""
+    """Probability that it is a keyword, as the model sees it."""
 
 
 class Keywords(Result):
@@ -64,10 +65,10 @@ class KeywordsTool(QwenTool):
         spans = list(starts)
         language = language_of(text)
         scores: dict[str, float] = {}
-        for start in range(0, len(spans), _AT_ONCE):
+        for start in range(0, len(spans), BATCH_SIZE):
             questions = {
                 span: Noul(instructions=_PROMPT.render(language, "keyword", keyword=span))
-                for span in spans[start : start + _AT_ONCE]
+                for span in spans[start : start + BATCH_SIZE]
             }
             decisions = self.qwen.decide(text, questions)
             scores |= {span: decision.probabilities["yes"] for span, decision in decisions.items()}
@@ -78,17 +79,18 @@ class KeywordsTool(QwenTool):
 
 
 def _candidates(text: str) -> dict[str, int]:
-    """Distinct words of the text, in their order, each with its first offset: no stop words, no single characters."""
+    """Return the distinct words of a text in their order, each with its first offset; stop words are left out."""
     from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
     starts: dict[str, int] = {}
     for word, start in _words(text):
-        if word.lower() not in ENGLISH_STOP_WORDS and len(word) <= _LONGEST:
+        if word.lower() not in ENGLISH_STOP_WORDS and len(word) <= MAX_WORD_LENGTH:
             starts.setdefault(word, start)
-    return dict(islice(starts.items(), _MOST_CANDIDATES))
+    return dict(islice(starts.items(), MAX_CANDIDATES))
 
 
 def _words(text: str) -> Iterator[tuple[str, int]]:
+    """Yield every word with its offset; runs of Han characters are cut into words by a dictionary."""
     import rjieba
 
     for found in _WORD.finditer(text):

@@ -9,22 +9,22 @@ from pydantic import Field
 
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
+from qwen_allinone.tools.base import QwenTool, Result, TextInput
 from qwen_allinone.tools.sentences import sentence_scores, split_sentences
-from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "knowledge")
 
 
 class KnowledgeAnswer(Result):
-    """An answer and where it stands."""
+    """An answer and its sources."""
 
     text: str
     found: bool
     """False: no passage fits the question, and the text says so."""
     sources: tuple[str, ...]
-    """Where the passages behind the answer come from, the best first."""
+    """Sources of the passages behind the answer, the best first."""
     passages: tuple[str, ...]
-    """Those passages."""
+    """The passages behind the answer."""
 
     def __str__(self) -> str:
         return f"{self.text} [{', '.join(self.sources)}]" if self.sources else self.text
@@ -57,7 +57,9 @@ class KnowledgeTool(QwenTool):
         return self.qwen.generate(text, context=context, max_new_tokens=self.max_new_tokens).text.strip()
 
     def _extracted(self, text: str, documents: Sequence[Document]) -> KnowledgeAnswer:
-        found = [(sentence, document) for document in documents for sentence in split_sentences(document.page_content)]
+        found: list[tuple[str, Document]] = []
+        for document in documents:
+            found += [(sentence, document) for sentence in split_sentences(document.page_content)]
         scores = list(sentence_scores(self.qwen, text, [sentence for sentence, _ in found], _PROMPT))
         sentence, document = found[max(range(len(found)), key=scores.__getitem__)]
         return _answer(sentence, [document])

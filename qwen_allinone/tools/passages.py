@@ -8,7 +8,7 @@ _SEPARATORS = ["\n\n", "\n", "。", "！", "？", "；", ". ", "! ", "? ", "; ",
 
 
 def split_for_reading(qwen: SharedQwen, text: str) -> list[str]:
-    """Pieces of a text, at sentence ends where that is possible, none longer than the model reads at once.
+    """Cut a text at sentence ends where that is possible, into pieces that the model reads at once.
 
     Half of the model's reading length (or context window) is left for questions and answers.
     """

@@ -1,4 +1,4 @@
-"""Which remembered words answer a question by themselves."""
+"""Remembered words that answer a question by themselves."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _ASKING_WORD = re.compile(r"什么|啥|哪|几|谁|怎|多少|\b(?:who|what|when
 
 
 def memory_that_answers(text: str, memories: Iterable[str]) -> str | None:
-    """The first in which users speak of themselves and ask nothing; None if there is none, or the text asks nothing."""
+    """Return the first memory in which users speak of themselves and ask nothing; None if the text asks nothing."""
     if not (_QUESTION.search(text) or _ASKING_WORD.search(text)):
         return None
     return next((each for each in memories if _OF_THEMSELVES.search(each) and not _QUESTION.search(each)), None)

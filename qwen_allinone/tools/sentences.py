@@ -1,4 +1,4 @@
-"""Sentences of a text, in both languages, and what the shared model says of each."""
+"""Sentences of a text, in both languages, and their scores by the shared model."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,14 +7,14 @@ from qwen_allinone.model import Noul, SharedQwen
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
 
-_AT_ONCE = 16
-
+BATCH_SIZE = 16
+"""Sentences that are asked about in one pass."""
 _MARKS = re.compile(r"""[。！？；!?;.\n]+[”’」』）】》)\]]*(?:["'](?=\W|$))?""")
 _ABBREVIATION = re.compile(r"(?:^\s*\d+|\b(?:[a-hj-z]|e\.g|i\.e|vs|cf|al|approx|mr|mrs|ms|dr|prof|st))$", re.IGNORECASE)
 
 
 def split_sentences(text: str) -> list[str]:
-    """The sentences in their order, with their closing marks, without surrounding white space.
+    """Return the sentences in their order, with their closing marks, without surrounding white space.
 
     Only white space between sentences is lost. Dots in numbers and after common abbreviations end no sentence.
     """
@@ -27,6 +27,7 @@ def split_sentences(text: str) -> list[str]:
 
 
 def _ends(before: str, marks: str, after: str) -> bool:
+    """Return True if these marks end a sentence, by what stands before and after them."""
     if not before.strip():
         return False
     if set(marks) & set("。！？；\n"):
@@ -37,11 +38,11 @@ def _ends(before: str, marks: str, after: str) -> bool:
 
 
 def sentence_scores(qwen: SharedQwen, text: str, sentences: Sequence[str], prompt: PromptFile) -> Iterator[float]:
-    """Probability of yes to the prompt's question about each sentence, all from one reading of the text."""
+    """Yield the probability of yes to the prompt's question about each sentence, from one reading of the text."""
     language = language_of(text)
-    for start in range(0, len(sentences), _AT_ONCE):
+    for start in range(0, len(sentences), BATCH_SIZE):
         questions = {
             str(index): Noul(instructions=prompt.render(language, "sentence", sentence=qwen.truncate(sentence).text))
-            for index, sentence in enumerate(sentences[start : start + _AT_ONCE])
+            for index, sentence in enumerate(sentences[start : start + BATCH_SIZE])
         }
         yield from (decision.probabilities["yes"] for decision in qwen.decide(text, questions).values())

@@ -9,9 +9,9 @@ from pydantic import Field
 from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
+from qwen_allinone.tools.base import QwenTool, Result, TextInput
 from qwen_allinone.tools.passages import split_for_reading
 from qwen_allinone.tools.sentences import sentence_scores, split_sentences
-from qwen_allinone.tools.tool import QwenTool, Result, TextInput
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "summary")
 _REQUEST = re.compile(r"^[^:：。.!?！？\n]{1,40}(?<!\d)[:：](?!//)\s*(?=\S)")
@@ -22,7 +22,7 @@ class Summary(Result):
 
     text: str
     method: Literal["written", "extractive", "leading"]
-    """Whether the model wrote it, picked it from the text, or the text begins with it."""
+    """Origin: the model wrote it, picked it from the text, or the text begins with it."""
 
     def __str__(self) -> str:
         return self.text
@@ -48,6 +48,7 @@ class SummaryTool(QwenTool):
         return Summary(text=_joined(self._extract(passage)), method="extractive")
 
     def _written(self, text: str) -> str:
+        """Summarise piece by piece, then the summaries, until one is left or they shrink no more."""
         pieces = split_for_reading(self.qwen, text)
         context = _PROMPT.render(language_of(text), "write")
         summaries = [
@@ -59,16 +60,19 @@ class SummaryTool(QwenTool):
         return summaries[0] if len(pieces) == 1 else self._written(joined) if shrank else joined
 
     def _extract(self, text: str) -> list[str]:
+        """Pick sentences of each piece, then among those, until they can be read at once."""
         pieces = split_for_reading(self.qwen, text)
         if len(pieces) == 1:
             return self._best(text, self.max_sentences)
         each = -(-self.max_sentences // len(pieces))  # rounded up
-        kept = [sentence for piece in pieces for sentence in self._best(piece, each)]
+        kept: list[str] = []
+        for piece in pieces:
+            kept += self._best(piece, each)
         shorter = "\n".join(kept)
         return self._extract(shorter) if len(shorter) < len(text) else kept[: self.max_sentences]
 
     def _best(self, text: str, count: int) -> list[str]:
-        """The sentences most surely carrying the gist, in the text's own order."""
+        """Return the sentences most surely carrying the gist, in the text's own order."""
         sentences = split_sentences(text)
         if len(sentences) <= count:
             return sentences
@@ -78,6 +82,6 @@ class SummaryTool(QwenTool):
 
 
 def _joined(sentences: Sequence[str]) -> str:
-    """One line; full-width marks need no space behind them."""
+    """Join sentences into one line; full-width marks need no space behind them."""
     spaced = (sentence if sentence[-1] in "。！？；”’」』）】》" else f"{sentence} " for sentence in sentences)
     return "".join(spaced).rstrip()

@@ -422,7 +422,7 @@ class TestChat:
                 if self.tell() > 20 and not self.stopped:
                     self.stopped = True
                     signal.raise_signal(signal.SIGINT)
-                return super().generate(text)
+                return super().write(text)
 
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("今天有点无聊，陪我聊聊。\n谢谢\n".encode())))
         monkeypatch.setattr(sys, "stdout", Impatient())

@@ -15,11 +15,12 @@ from langchain_core.messages import (
 )
 from langchain_core.output_parsers import StrOutputParser
 from langchain_core.prompts import ChatPromptTemplate
+from langchain_core.runnables import ConfigurableField
 from pydantic import ValidationError
 from tiny_qwen import REPLIES, laid_out
 
-from qwen_allinone.errors import InputError, TextTooLongError
-from qwen_allinone.model import ChatSharedQwen, Message
+from qwen_allinone.errors import InputError, ModelNotFoundError, TextTooLongError
+from qwen_allinone.model import ChatSharedQwen, Message, SharedQwen
 
 ZH, EN = REPLIES
 
@@ -154,6 +155,39 @@ def test_misspelt_options_are_errors(chat, trained):
             call(messages(EN), max_token=3)
     with pytest.raises(ValidationError, match="max_token"):
         ChatSharedQwen(qwen=trained, max_token=3)
+
+
+def test_max_tokens_is_another_name_of_max_new_tokens(trained):
+    """LangChain's name works in the constructor and in every call; both names at once are refused."""
+    chat = ChatSharedQwen(qwen=trained, max_tokens=2)
+    assert chat.max_new_tokens == chat.max_tokens == 2
+    assert chat.invoke(messages(EN)).usage_metadata["output_tokens"] == 2
+    assert chat.invoke(messages(EN), max_tokens=4).usage_metadata["output_tokens"] == 4
+    assert chat.bind(max_tokens=5).invoke(messages(EN)).usage_metadata["output_tokens"] == 5
+    with pytest.raises(InputError, match="two names of one thing"):
+        ChatSharedQwen(qwen=trained, max_tokens=2, max_new_tokens=2)
+    with pytest.raises(InputError, match="two names of one thing"):
+        chat.invoke(messages(EN), max_tokens=2, max_new_tokens=2)
+
+
+def test_a_model_is_loaded_by_its_name(model_folder, monkeypatch):
+    """A name, a folder or a path, or else what the environment names; a loaded model instead, but not besides."""
+    shared = SharedQwen.load(model_folder)
+    monkeypatch.setenv("QWEN_ALLINONE_MODEL", str(model_folder))
+    for chat in (ChatSharedQwen(model=model_folder), ChatSharedQwen(model=str(model_folder)), ChatSharedQwen()):
+        assert chat.qwen is shared
+        assert chat.model == str(model_folder)
+    with pytest.raises(InputError, match="not both"):
+        ChatSharedQwen(model="bundled", qwen=shared)
+    with pytest.raises(ModelNotFoundError, match="nope"):
+        ChatSharedQwen(model="nope")
+
+
+def test_settings_can_be_made_configurable(trained):
+    """What LangChain makes anew from the fields is the same model."""
+    chat = ChatSharedQwen(qwen=trained).configurable_fields(max_new_tokens=ConfigurableField(id="length"))
+    reply = chat.invoke(messages(EN), {"configurable": {"length": 3}})
+    assert reply.usage_metadata["output_tokens"] == 3
 
 
 @pytest.mark.parametrize(

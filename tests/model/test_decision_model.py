@@ -38,3 +38,15 @@ def test_messages_before_the_last_are_history(qwen: SharedQwen) -> None:
     history = [Message("user", "你好"), Message("assistant", "你好呀")]
     expected = qwen.decide("今天真糟", {"mood": question}, history=history)["mood"]
     assert response.choices["mood"].probabilities == pytest.approx(dict(expected.probabilities))
+
+
+def test_a_model_is_loaded_by_its_name(model_folder) -> None:
+    """A folder or a name is enough; a loaded model besides is refused."""
+    from qwen_allinone.errors import InputError
+    from qwen_allinone.model.langchain.decision_model import QwenDecisionModel
+
+    decider = QwenDecisionModel(model=str(model_folder))
+    assert decider.qwen is SharedQwen.load(model_folder)
+    assert decider.model == str(model_folder)
+    with pytest.raises(InputError, match="not both"):
+        QwenDecisionModel(model="bundled", qwen=decider.qwen)

@@ -3,8 +3,7 @@ from pathlib import Path
 import pytest
 
 from qwen_allinone.errors import PromptFileError
-from qwen_allinone.router import Route, builtin_routes, routes_in
-from qwen_allinone.router.question import route_question
+from qwen_allinone.router import Route, builtin_routes, route_question, routes_in
 
 GOOD = """\
 name: 天气
@@ -121,10 +120,25 @@ def test_the_routes_of_a_folder_come_in_the_order_of_their_file_names(tmp_path):
     assert [route.name for route in routes_in(tmp_path)] == ["poem", "天气"]
 
 
+def test_both_usual_endings_are_read(tmp_path):
+    """A route file may be called .yaml or .yml."""
+    write(tmp_path, "1.yml", ENGLISH_ONLY)
+    write(tmp_path, "2.yaml", GOOD)
+    assert [route.name for route in routes_in(tmp_path)] == ["poem", "天气"]
+
+
+@pytest.mark.parametrize("content", ["", "# nothing yet\n", "---\n"])
+def test_an_empty_route_file_says_what_it_needs(tmp_path, content):
+    """A file without fields is called empty, and the error names the fields."""
+    path = write(tmp_path, "empty.yaml", content)
+    with pytest.raises(PromptFileError, match="the file is empty; write name, runnable and description"):
+        Route.from_file(path)
+
+
 @pytest.mark.parametrize("folder", [".", "missing"])
 def test_a_folder_without_routes_is_an_error(tmp_path, folder):
     """An empty folder and none at all are said to be so."""
-    with pytest.raises(PromptFileError, match=r"no route files \(\*\.yaml\)"):
+    with pytest.raises(PromptFileError, match=r"no route files \(\*\.yaml, \*\.yml\)"):
         routes_in(tmp_path / folder)
 
 
@@ -159,9 +173,18 @@ def test_four_routes_are_shipped_with_both_languages():
 
 def test_a_route_made_in_code_needs_one_language_only():
     """Asked in the other language, it is listed with the description that it has; without any, by its name."""
-    routes = [Route("诗", {"zh": "要一首诗"}, "poem"), Route("other", {}, "other")]
+    routes = (Route("诗", {"zh": "要一首诗"}, "poem"), Route("other", {}, "other"))
     assert route_question(routes, "en").criteria == {"诗": "要一首诗", "other": None}
     assert route_question(routes, "zh").criteria == {"诗": "要一首诗", "other": None}
+
+
+def test_a_question_is_built_once_per_language_and_set_of_routes():
+    """Asking again costs nothing; another language or another route is another question."""
+    question = route_question(builtin_routes(), "zh")
+    assert route_question(builtin_routes(), "zh") is question
+    assert route_question(builtin_routes(), "en") is not question
+    changed = (Route("chat", {"zh": "闲聊"}, "chat"), *builtin_routes()[1:])
+    assert route_question(changed, "zh").criteria["chat"] != question.criteria["sentiment"]
 
 
 def test_anchors_are_refused(tmp_path):

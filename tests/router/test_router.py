@@ -4,13 +4,14 @@ from uuid import UUID
 
 import pytest
 from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
 from tiny_qwen import CONTROL_TOKENS, laid_out
 
 from qwen_allinone.errors import EmptyTextError, InputError, UnknownRouteError
 from qwen_allinone.eval import LabelledSet
 from qwen_allinone.model import Message, SharedQwen, Threshold
-from qwen_allinone.router import PromptRouter, Route, Routed, builtin_routes
+from qwen_allinone.router import PromptRouter, Route, RouteResult, builtin_routes
 from qwen_allinone.tools import ChatTool, SentimentTool
 
 CHINESE = "房间不大，但干净安静。"
@@ -24,6 +25,7 @@ class RunLog(BaseCallbackHandler):
 
     def __init__(self) -> None:
         self.started: list[str] = []
+        self.runs: list[UUID] = []
         self.parents: list[UUID | None] = []
         self.tags: list[list[str]] = []
         self.ended = 0
@@ -46,6 +48,7 @@ class RunLog(BaseCallbackHandler):
 
     def _start(self, name: str, run: dict[str, Any]) -> None:
         self.started.append(name)
+        self.runs.append(run["run_id"])
         self.parents.append(run["parent_run_id"])
         self.tags.append(run["tags"])
 
@@ -84,22 +87,32 @@ def test_the_question_is_in_the_language_of_the_text(router):
     assert router.question(ENGLISH).criteria["chat"] == builtin_routes()[1].description["en"]
 
 
-def test_a_decision_asked_elsewhere_is_judged_by_the_same_bounds(make_router, qwen):
-    """The router's question can be asked among others, and comes to the same answer and threshold."""
+def test_the_bounds_hold_for_a_decision_that_was_asked_elsewhere(make_router, qwen):
+    """The router's question can be asked among others, and comes to the same answer and bounds."""
     router = make_router(threshold=NEVER, fallback="chat")
     elsewhere = qwen.decide(CHINESE, {"route": router.question(CHINESE)})["route"]
     assert elsewhere.accepted
-    judged = router.judged(elsewhere)
-    assert not judged.accepted
-    assert judged.probabilities == pytest.approx(dict(router.decide(CHINESE).probabilities), abs=1e-5)
-    assert router.chosen(judged).name == "chat"
+    bounded = router.apply_threshold(elsewhere)
+    assert not bounded.accepted
+    assert bounded.probabilities == pytest.approx(dict(router.decide(CHINESE).probabilities), abs=1e-5)
+    assert router.select(bounded).name == "chat"
 
 
-def test_the_history_takes_part_in_the_decision(router):
-    """Earlier turns are read before the text."""
-    history = [Message("user", "明天会下雨吗？"), Message("assistant", "会的。")]
+@pytest.mark.parametrize(
+    "history",
+    [
+        [Message("user", "明天会下雨吗？"), Message("assistant", "会的。")],
+        [HumanMessage("明天会下雨吗？"), AIMessage("会的。")],
+        [("human", "明天会下雨吗？"), {"role": "assistant", "content": "会的。"}],
+    ],
+    ids=["ours", "LangChain's", "plain"],
+)
+def test_the_history_takes_part_in_the_decision(router, history):
+    """Earlier turns are read before the text, in whichever shape they come."""
     alone, continued = router.decide(CHINESE), router.decide(CHINESE, history=history)
     assert dict(alone.probabilities) != pytest.approx(dict(continued.probabilities), abs=1e-6)
+    same = router.decide(CHINESE, history=[Message("user", "明天会下雨吗？"), Message("assistant", "会的。")])
+    assert dict(continued.probabilities) == pytest.approx(dict(same.probabilities), abs=1e-6)
 
 
 @pytest.mark.parametrize("text", ["", " \n\t", "\u3000"])
@@ -125,7 +138,7 @@ def test_an_input_without_a_text_is_refused(router, input):
 def test_the_chosen_route_runs_whichever_way_it_is_called(router, text):
     """invoke, ainvoke, stream, astream and batch give one decision and the output of exactly its route."""
 
-    async def last(pieces: Any) -> list[Routed]:
+    async def last(pieces: Any) -> list[RouteResult]:
         return [piece async for piece in pieces]
 
     ways = [
@@ -213,6 +226,44 @@ def test_a_router_is_a_link_of_a_chain(router):
     assert list(chain.stream(CHINESE))[-1] == chain.invoke(CHINESE)
 
 
+@pytest.mark.parametrize(
+    ("pieces", "whole"),
+    [
+        (["好", "的", "！"], "好的！"),
+        ([AIMessageChunk("好"), AIMessageChunk("的")], AIMessageChunk("好的")),
+        ([{"a": 1}, {"a": 1, "b": 2}], {"a": 1, "b": 2}),
+        ([1, 2], 2),
+        (["好", None], "好"),
+    ],
+)
+def test_a_function_behind_the_router_sees_the_whole_of_a_stream(make_router, pieces, whole):
+    """Texts and message chunks are put together; of other outputs the last one counts."""
+
+    def give(inputs: Any) -> Any:
+        for _ in inputs:
+            yield from pieces
+
+    streaming = RunnableGenerator(give)
+    router = make_router(runnables=dict.fromkeys(("sentiment", "chat", "intent", "summary"), streaming))
+    (seen,) = (router | (lambda result: result.output)).stream(CHINESE)
+    assert seen == whole
+
+
+def test_pieces_of_different_decisions_are_not_put_together(router):
+    """What was decided otherwise is no piece of the same stream."""
+    first, second = router.invoke(CHINESE), router.invoke(ENGLISH)
+    with pytest.raises(TypeError):
+        first + second
+
+
+def test_the_types_of_input_and_output_are_told(router):
+    """Schemas say what goes in and what comes out."""
+    assert {each["type"] for each in router.get_input_jsonschema()["anyOf"]} == {"string", "object"}
+    result = router.get_output_jsonschema()["$defs"]["RouteResult"]
+    assert set(result["properties"]) == {"decision", "route", "output"}
+    assert router.OutputType is RouteResult
+
+
 def test_errors_of_a_runnable_pass_through(make_router):
     """What goes wrong behind a route is the caller's to see, unchanged, and the router goes on working."""
 
@@ -239,7 +290,7 @@ def test_errors_of_a_runnable_pass_through(make_router):
 
 @pytest.mark.parametrize("call", ["invoke", "ainvoke", "stream", "astream"])
 def test_callbacks_and_tags_reach_the_route(router, call):
-    """A handler sees the router's run and, inside it, the run of the route's Runnable, both with the tags."""
+    """A handler sees the router's run and, inside it, the decision and the route's Runnable, all with the tags."""
     log = RunLog()
     config: Any = {"callbacks": [log], "tags": ["demo"]}
 
@@ -255,11 +306,12 @@ def test_callbacks_and_tags_reach_the_route(router, call):
         list(router.stream(CHINESE, config))
     else:
         asyncio.run(drained(router.astream(CHINESE, config)))
-    assert log.started == ["PromptRouter", router.decide(CHINESE).option]
-    assert log.parents[0] is None
-    assert log.parents[1] is not None
+    assert log.started == ["PromptRouter", "decide", router.decide(CHINESE).option]
+    top, *inner = log.parents
+    assert top is None
+    assert inner == [log.runs[0]] * 2
     assert all("demo" in tags for tags in log.tags)
-    assert log.ended == 2
+    assert log.ended == 3
 
 
 @pytest.mark.parametrize("call", ["invoke", "stream"])
@@ -270,8 +322,8 @@ def test_the_run_of_a_tool_is_seen_too(qwen, make_router, call):
     log = RunLog()
     ran = getattr(router, call)(CHINESE, {"callbacks": [log]})
     assert call == "invoke" or list(ran)
-    assert log.started == ["PromptRouter", "chat"]
-    assert log.ended == 2
+    assert log.started == ["PromptRouter", "decide", "chat"]
+    assert log.ended == 3
 
 
 def test_keyword_arguments_reach_the_route(make_router):
@@ -355,6 +407,12 @@ def test_the_last_route_stays(router):
     assert router.invoke(CHINESE).route == "sentiment"
 
 
+def test_a_misspelt_argument_is_refused(qwen):
+    """Nothing that is given is dropped silently."""
+    with pytest.raises(TypeError, match="treshold"):
+        PromptRouter(qwen, builtin_routes(), runnables={}, treshold=NEVER)
+
+
 def test_a_router_needs_a_route(qwen):
     """None at all is refused."""
     with pytest.raises(UnknownRouteError, match="at least one route"):
@@ -420,12 +478,12 @@ def test_the_text_is_read_once_for_decision_and_reply(qwen, text):
     chat = Route("chat", {"zh": "聊天", "en": "chat"}, "chat")
     router = PromptRouter(fresh, [chat], runnables={"chat": ChatTool(qwen=fresh, max_new_tokens=2)})
     router.decide("x" if text == CHINESE else "好")
-    before = fresh.cache_statistics
+    before = fresh.local.prefix_cache.statistics
     decision = router.decide(text)
-    between = fresh.cache_statistics
+    between = fresh.local.prefix_cache.statistics
     assert between.entries == before.entries + 1
     router.dispatch(text, decision)
-    after = fresh.cache_statistics
+    after = fresh.local.prefix_cache.statistics
     assert after.reused_tokens - between.reused_tokens == len(fresh.chat.turns(laid_out(text)))
     assert after.entries == between.entries
 
@@ -435,7 +493,7 @@ def test_a_tool_that_decides_reuses_the_reading_too(qwen):
     fresh = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer)
     sentiment = Route("sentiment", {"zh": "评价"}, "sentiment")
     PromptRouter(fresh, [sentiment], runnables={"sentiment": SentimentTool(qwen=fresh)}).invoke(CHINESE)
-    statistics = fresh.cache_statistics
+    statistics = fresh.local.prefix_cache.statistics
     assert (statistics.entries, statistics.misses, statistics.hits) == (1, 1, 1)
     assert statistics.reused_tokens == len(fresh.chat.turns(laid_out(CHINESE)))
 

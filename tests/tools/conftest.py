@@ -9,7 +9,7 @@ from qwen_allinone.model import Capabilities, SharedQwen
 @pytest.fixture
 def extracting(models, tokenizer) -> ListeningQwen:
     """A random model that is declared to pick sentences, and to read 256 tokens at once."""
-    return ListeningQwen(
+    return ListeningQwen.from_model(
         models["qwen2"], tokenizer, capabilities=Capabilities(summary="extractive", max_input_tokens=256)
     )
 
@@ -17,7 +17,7 @@ def extracting(models, tokenizer) -> ListeningQwen:
 @pytest.fixture
 def writing(models, tokenizer) -> ListeningQwen:
     """A random model that is declared to write summaries."""
-    return ListeningQwen(models["qwen2"], tokenizer, capabilities=Capabilities(summary="written"))
+    return ListeningQwen.from_model(models["qwen2"], tokenizer, capabilities=Capabilities(summary="written"))
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@ import asyncio
 import time
 
 import pytest
+from langchain_core.messages import AIMessage
 from tiny_qwen import CONTROL_TOKENS, REPLIES, fresh
 
 from qwen_allinone.errors import EmptyTextError
 from qwen_allinone.model import Message
 from qwen_allinone.model.engine.capabilities import Capabilities
 from qwen_allinone.tools import ChatTool
+from qwen_allinone.tools.chat import stripped
 
 TEXT = "今天有点累"
 MEMORIES = ["我住在成都", "我养了一只叫豆子的猫"]
@@ -57,6 +59,27 @@ def test_half_a_character_is_left_out(trained):
     assert tool.invoke(text) == "".join(tool.stream(text)) == reply[:3]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "reply"),
+    [
+        ([" ", "\n好", " 的", " ", "\n"], ["好", " 的"]),
+        (["a ", " ", "b"], ["a", "  b"]),
+        (["好"], ["好"]),
+        ([" "], []),
+        ([], []),
+    ],
+)
+def test_white_space_around_a_reply_is_no_part_of_it(pieces, reply):
+    """A stream gives what the whole reply has, and holds nothing else back."""
+    assert list(stripped(pieces)) == reply
+
+
+def test_a_misspelt_argument_of_a_stream_is_an_error(trained):
+    """Nothing that is given is dropped silently."""
+    with pytest.raises(TypeError, match="max_tokens"):
+        list(ChatTool(qwen=trained).stream(TEXT, max_tokens=3))
+
+
 def test_leaving_a_stream_early_frees_the_model(extracting):
     """A consumer that has enough does not keep others waiting for the rest."""
     tool = ChatTool(qwen=extracting, max_new_tokens=700)
@@ -87,21 +110,21 @@ def test_an_upset_user_is_comforted_first(extracting, text, words):
 @pytest.mark.parametrize("language", ["zh", "en"])
 def test_memories_stand_in_the_note_one_per_line(language):
     """Each is there word for word."""
-    note = ChatTool.notes(language, memories=MEMORIES)
+    note = ChatTool.context(language, memories=MEMORIES)
     assert note.splitlines()[1:] == [f"- {memory}" for memory in MEMORIES]
-    assert ChatTool.notes(language) == ""
+    assert ChatTool.context(language) == ""
 
 
 def test_comfort_and_memories_come_together():
     """One note holds both."""
-    both = ChatTool.notes("zh", memories=MEMORIES, comfort=True)
-    assert both == f"{ChatTool.notes('zh', comfort=True)}\n{ChatTool.notes('zh', memories=MEMORIES)}"
+    both = ChatTool.context("zh", memories=MEMORIES, comfort=True)
+    assert both == f"{ChatTool.context('zh', comfort=True)}\n{ChatTool.context('zh', memories=MEMORIES)}"
 
 
 def test_a_memory_is_never_looked_into():
     """A dollar sign or control token in it is text."""
     memory = f"我欠 $memories 块 {' '.join(CONTROL_TOKENS)}"
-    assert f"- {memory}" in ChatTool.notes("zh", memories=[memory])
+    assert f"- {memory}" in ChatTool.context("zh", memories=[memory])
 
 
 QUOTED = Capabilities(recall="quoted")
@@ -161,17 +184,17 @@ def test_notes_never_enter_the_history(extracting):
 def test_a_note_stands_behind_the_text_that_is_already_read(extracting):
     """A reply with memories reuses the whole reading of the text."""
     extracting.decide(TEXT, {"x": _yes_or_no()})
-    before = extracting.cache_statistics
+    before = extracting.local.prefix_cache.statistics
     ChatTool(qwen=extracting, max_new_tokens=1).invoke({"text": TEXT, "memories": MEMORIES})
-    after = extracting.cache_statistics
+    after = extracting.local.prefix_cache.statistics
     assert after.entries == before.entries
     messages, _ = extracting.replies[-1]
     assert after.reused_tokens - before.reused_tokens == len(extracting.chat.turns(messages))
 
 
 def test_history_may_come_as_plain_values(extracting):
-    """As an agent or a JSON request would give it."""
-    history = [{"role": "user", "content": "你好"}, {"role": "assistant", "content": "你好呀"}]
+    """As an agent, a JSON request or LangChain would give it."""
+    history = [{"role": "user", "content": "你好"}, AIMessage("你好呀")]
     ChatTool(qwen=extracting, max_new_tokens=1).invoke({"text": TEXT, "history": history})
     messages, _ = extracting.replies[-1]
     assert messages[1:3] == [Message("user", "你好"), Message("assistant", "你好呀")]

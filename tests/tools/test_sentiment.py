@@ -1,4 +1,5 @@
 import pytest
+from langchain_core.messages import HumanMessage
 from tiny_qwen import CONTROL_TOKENS
 
 from qwen_allinone.eval import LabelledSet
@@ -29,8 +30,8 @@ def test_the_label_is_in_the_language_of_the_text(extracting, text, labels):
 def test_the_pole_listed_first_is_positive():
     """Polarity follows the place of the label, whatever it is called."""
     flat = levels(0.2, 0.2, 0.2, 0.2, 0.2)
-    glad = Sentiment.of(Decision.from_probabilities({"正面": 0.9, "负面": 0.1}), flat)
-    sad = Sentiment.of(Decision.from_probabilities({"正面": 0.1, "负面": 0.9}), flat)
+    glad = Sentiment.from_decisions(Decision.from_probabilities({"正面": 0.9, "负面": 0.1}), flat)
+    sad = Sentiment.from_decisions(Decision.from_probabilities({"正面": 0.1, "负面": 0.9}), flat)
     assert (glad.label, glad.polarity, glad.probability) == ("正面", "positive", 0.9)
     assert (sad.label, sad.polarity, sad.probability) == ("负面", "negative", 0.9)
 
@@ -41,7 +42,9 @@ def test_the_pole_listed_first_is_positive():
 )
 def test_intensity_is_the_expected_level_from_one_to_five(probabilities, intensity):
     """No feeling is 1, the strongest is 5, doubt lies between."""
-    sentiment = Sentiment.of(Decision.from_probabilities({"positive": 0.9, "negative": 0.1}), levels(*probabilities))
+    sentiment = Sentiment.from_decisions(
+        Decision.from_probabilities({"positive": 0.9, "negative": 0.1}), levels(*probabilities)
+    )
     assert sentiment.intensity == pytest.approx(intensity)
 
 
@@ -52,12 +55,36 @@ def test_control_tokens_in_the_text_are_plain_characters(extracting, token):
     assert sentiment.label in {"正面", "负面"}
 
 
-def test_the_conversation_before_the_text_is_read(extracting):
+@pytest.mark.parametrize(
+    "history",
+    [
+        [Message("user", "他们把我的预订弄丢了。"), Message("assistant", "真让人生气。")],
+        [HumanMessage("他们把我的预订弄丢了。"), ("ai", "真让人生气。")],
+    ],
+    ids=["ours", "LangChain's"],
+)
+def test_the_conversation_before_the_text_is_read(extracting, history):
     """The same words can mean another thing after other turns."""
     tool = SentimentTool(qwen=extracting)
-    history = [Message("user", "他们把我的预订弄丢了。"), Message("assistant", "真让人生气。")]
     alone, continued = tool.invoke("服务真好"), tool.invoke({"text": "服务真好", "history": history})
     assert alone.probability != pytest.approx(continued.probability, abs=1e-6)
+    assert [message.content for message in extracting.histories[-1]] == ["他们把我的预订弄丢了。", "真让人生气。"]
+
+
+def test_a_mood_that_was_decided_already_is_given_back(extracting):
+    """As in a turn of the assistant; nothing is read for it."""
+    tool = SentimentTool(qwen=extracting)
+    sentiment = tool.invoke(POSITIVE[0])
+    assert tool.invoke({"text": POSITIVE[0], "sentiment": sentiment}) is sentiment
+    assert extracting.read == [POSITIVE[0]]
+
+
+def test_the_questions_are_built_once():
+    """Every text of a language is asked the same question."""
+    first, second = (SentimentTool.questions(text) for text in NEGATIVE[:1] + POSITIVE[:1])
+    assert first["mood"] is second["mood"]
+    assert first["intensity"] is second["intensity"]
+    assert SentimentTool.questions(NEGATIVE[1])["mood"] is not first["mood"]
 
 
 def test_the_bundled_model_knows_plain_moods(bundled_qwen):

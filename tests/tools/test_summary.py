@@ -33,7 +33,7 @@ PARTS = {"zh": r"(?<=。)", "en": r"(?<=\.) ", "lines": " ", "one breath": " "}
 class SilentQwen(SharedQwen):
     """A model with nothing to say."""
 
-    def write(self, *_: Any, **__: Any) -> Reply:
+    def generate(self, *_: Any, **__: Any) -> Reply:
         """An empty reply."""
         return Reply("", "stop", prompt_tokens=1, completion_tokens=0)
 
@@ -71,7 +71,7 @@ def test_a_model_that_cannot_weigh_sentences_gives_the_first(qwen, text):
     summary = SummaryTool(qwen=leading, max_sentences=2).invoke(text)
     assert summary.method == "leading"
     assert split_sentences(summary.text) == split_sentences(text)[:2]
-    assert leading.cache_statistics.entries == 0
+    assert leading.local.prefix_cache.statistics.entries == 0
 
 
 @pytest.mark.parametrize("kind", LONG)
@@ -146,7 +146,9 @@ def test_a_long_text_is_written_in_steps(writing):
 
 def test_a_model_that_writes_nothing_leaves_the_texts_own_sentences(trained):
     """An empty reply is no summary."""
-    silent = SilentQwen(trained.model, trained.tokenizer, capabilities=Capabilities(summary="written"))
+    silent = SilentQwen.from_model(
+        trained.local.model, trained.local.tokenizer, capabilities=Capabilities(summary="written")
+    )
     for text in (CHINESE, LONG["en"]):
         summary = SummaryTool(qwen=silent).invoke(text)
         assert summary.method == "extractive"

@@ -1,6 +1,7 @@
 """The LangChain chat model over the shared Qwen."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from langchain_core.callbacks import CallbackManagerForLLMRun
@@ -10,20 +11,30 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable
 from pydantic import ConfigDict, Field
 
+from qwen_allinone import settings
 from qwen_allinone.errors import CapabilityError, InputError
 from qwen_allinone.model.engine.sampling import SamplingOptions
 from qwen_allinone.model.engine.stream import Reply, ReplyStream
 from qwen_allinone.model.prompt.messages import message_from_langchain
 from qwen_allinone.model.qwen import SharedQwen
 
-_SAMPLING = frozenset(SamplingOptions.__annotations__) - {"stop"}
+_OPTIONS = (frozenset(SamplingOptions.__annotations__) | {"thinking"}) - {"stop"}
 
 
 class ChatSharedQwen(BaseChatModel):
     """Replies of one shared Qwen as LangChain messages: no echo, real stop texts, token usage.
 
-    Any field of ``SamplingParams`` but ``stop`` can be given here; all of them at call time, where they win. A misspelt
-    one is an error.
+    Any field of ``SamplingParams`` but ``stop`` can be given here; all of them at call time, where they win.
+    ``max_tokens`` is another name of ``max_new_tokens``. A misspelt one is an error.
+
+    Args:
+        model: name, folder or URL of a model, as for ``SharedQwen.load``; by default the one that the environment
+            names, or the bundled one.
+        qwen: a model that is loaded already, instead.
+
+    Raises:
+        InputError: both ``model`` and ``qwen`` are given, or both ``max_tokens`` and ``max_new_tokens``.
+        ModelNotFoundError: there is no such model.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -37,13 +48,29 @@ class ChatSharedQwen(BaseChatModel):
     seed: int | None = None
     thinking: bool = False
 
+    def __init__(self, *, model: str | Path | None = None, qwen: SharedQwen | None = None, **fields: Any) -> None:
+        if model is not None and qwen is not None:
+            raise InputError("give model, a name to load, or qwen, a loaded model; not both")
+        shared = SharedQwen.load(model or settings.model_name()) if qwen is None else qwen
+        super().__init__(qwen=shared, **_with_own_names(fields))  # type: ignore[call-arg]
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.qwen.name
+
+    @property
+    def max_tokens(self) -> int:
+        """Longest reply in tokens, under LangChain's name."""
+        return self.max_new_tokens
+
     @property
     def _llm_type(self) -> str:
         return "qwen-allinone"
 
     @property
     def _identifying_params(self) -> dict[str, Any]:
-        return {"model": self.qwen.name, **{name: getattr(self, name) for name in (*sorted(_SAMPLING), "thinking")}}
+        return {"model": self.model, **{name: getattr(self, name) for name in sorted(_OPTIONS)}}
 
     def _generate(
         self,
@@ -80,7 +107,7 @@ class ChatSharedQwen(BaseChatModel):
         yield ChatGenerationChunk(message=end)
 
     def bind_tools(self, tools: Sequence[Any], **_: Any) -> Runnable[LanguageModelInput, AIMessage]:  # noqa: ARG002
-        """Refused: a model this small cannot be trusted to call tools; decide with ``PromptRouter`` instead.
+        """Refuse: a model this small cannot be trusted to call tools; decide with ``PromptRouter`` instead.
 
         Raises:
             CapabilityError: always.
@@ -90,19 +117,29 @@ class ChatSharedQwen(BaseChatModel):
         )
 
     def _begin(self, messages: Sequence[BaseMessage], stop: list[str] | None, options: dict[str, Any]) -> ReplyStream:
-        unknown = options.keys() - _SAMPLING - {"thinking"}
         if not messages:
             raise InputError("there are no messages to reply to; give at least one")
-        if unknown:
+        given = _with_own_names(options)
+        if unknown := given.keys() - _OPTIONS:
             raise InputError(
-                f"unknown arguments {sorted(unknown)}; allowed: {sorted(_SAMPLING | {'stop', 'thinking'})}"
+                f"unknown arguments {sorted(unknown)}; allowed: {sorted(_OPTIONS | {'max_tokens', 'stop'})}"
             )
-        settings = {name: getattr(self, name) for name in (*_SAMPLING, "thinking")} | options
+        sampling = {name: getattr(self, name) for name in _OPTIONS} | given
         conversation = self.qwen.chat.with_default_system([message_from_langchain(each) for each in messages])
-        return self.qwen.stream_messages(conversation, stop=stop or (), **settings)
+        return self.qwen.stream_messages(conversation, stop=stop or (), **sampling)
 
     def _metadata(self, reply: Reply) -> dict[str, Any]:
         return {"model_name": self.qwen.name, "finish_reason": reply.finish_reason}
+
+
+def _with_own_names(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options with LangChain's ``max_tokens`` under its name here."""
+    own = dict(options)
+    if "max_tokens" in own:
+        if "max_new_tokens" in own:
+            raise InputError("max_tokens and max_new_tokens are two names of one thing; give one of them")
+        own["max_new_tokens"] = own.pop("max_tokens")
+    return own
 
 
 def _usage(reply: Reply) -> UsageMetadata:

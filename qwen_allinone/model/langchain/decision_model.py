@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from langchain_core.messages import BaseMessage
 from pydantic import ConfigDict, Field
 
+from qwen_allinone import settings
 from qwen_allinone.errors import InputError, MissingExtraError
 from qwen_allinone.model.decisions.decision import Decision
 from qwen_allinone.model.decisions.questions import Question as OwnQuestion
@@ -34,17 +36,26 @@ class QwenDecisionModel(BaseDecisionModel):
     """Answers typed questions about a text, a message, a conversation or JSON.
 
     The confidence of an answer is the probability of its best option. Boxes are refused: there are no images here.
+
+    Args:
+        model: name, folder or URL of a model, as for ``SharedQwen.load``; by default the one that the environment
+            names, or the bundled one.
+        qwen: a model that is loaded already, instead.
+
+    Raises:
+        InputError: both are given.
+        ModelNotFoundError: there is no such model.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
 
     qwen: SharedQwen = Field(exclude=True)
-    model: str = ""
 
-    def model_post_init(self, context: Any) -> None:
-        """Name the model after what is loaded."""
-        super().model_post_init(context)
-        self.model = self.model or self.qwen.name
+    def __init__(self, *, model: str | Path | None = None, qwen: SharedQwen | None = None, **fields: Any) -> None:
+        if model is not None and qwen is not None:
+            raise InputError("give model, a name to load, or qwen, a loaded model; not both")
+        shared = SharedQwen.load(model or settings.model_name()) if qwen is None else qwen
+        super().__init__(qwen=shared, model=shared.name, **fields)
 
     @property
     def _provider(self) -> str:

@@ -38,8 +38,10 @@ def as_messages(history: Sequence[MessageLike]) -> list[Message]:
     """Convert turns of any accepted shape.
 
     Raises:
-        InputError: a turn has another role than system, user and assistant, or holds more than text.
+        InputError: it is no list, or a turn has another role than system, user and assistant, or holds more than text.
     """
+    if isinstance(history, str) or not isinstance(history, Sequence):
+        raise InputError(f"a history is a list of turns; given {type(history).__name__}")
     return [each if isinstance(each, Message) else _converted(each) for each in history]
 
 

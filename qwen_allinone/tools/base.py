@@ -1,9 +1,15 @@
-"""What all tools share: the one model, and a text as typed input."""
+"""Base of the tools: the one model, a text as typed input, a typed result."""
+
+from typing import Annotated
 
 from langchain_core.tools import BaseTool
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from qwen_allinone.model import SharedQwen
+from qwen_allinone.model import Message, SharedQwen
+from qwen_allinone.model.prompt.messages import as_messages
+
+History = Annotated[list[Message], BeforeValidator(as_messages)]
+"""Earlier turns: messages of this package or of LangChain, pairs such as ``("human", "hi")``, or mappings."""
 
 
 class TextInput(BaseModel):
@@ -13,7 +19,7 @@ class TextInput(BaseModel):
 
 
 class Result(BaseModel):
-    """What a tool answers: typed for programs, and one readable line as ``str()``."""
+    """Answer of a tool: typed for programs, and one readable line as ``str()``."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
