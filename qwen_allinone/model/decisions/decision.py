@@ -60,9 +60,11 @@ class Calibration:
         Raises:
             RunError: a log-likelihood is no number.
         """
-        softened = [self._softmax(logs) for logs in rotations]
-        options = question.criteria if question.type == "choice" else rotations[0]
-        return {option: sum(each[option] for each in softened) / len(softened) for option in options}
+        means = dict.fromkeys(question.criteria if question.type == "choice" else rotations[0], 0.0)
+        for logs in rotations:
+            for option, probability in self._softmax(logs).items():
+                means[option] += probability / len(rotations)
+        return means
 
     def _softmax(self, logs: Mapping[str, float]) -> dict[str, float]:
         scaled = {option: value / self.temperature for option, value in logs.items()}

@@ -27,9 +27,8 @@ class KVRows(Cache):
     def add(self, states: KeyValues, *, begun: int) -> None:
         """Put a row behind the others."""
         if not self._tensors:
-            self._tensors = [
-                [tensor.new_zeros(1, tensor.shape[1], 0, tensor.shape[3]) for tensor in pair] for pair in states
-            ]
+            for pair in states:
+                self._tensors.append([tensor.new_zeros(1, tensor.shape[1], 0, tensor.shape[3]) for tensor in pair])
         row, length = len(self.lengths), states[0][0].shape[2]
         self._make_room(row + 1, length)
         for layer, pair in zip(self._tensors, states, strict=True):

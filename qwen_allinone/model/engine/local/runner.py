@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -207,7 +208,7 @@ class ModelRunner:
         for row in batch.rows:
             branches = []
             for branch in row.targets:
-                branches.append(tuple(sum(next(found) for _ in candidate) for candidate in branch))
+                branches.append(tuple(sum(islice(found, len(candidate))) for candidate in branch))
             scores.append(tuple(branches))
         return scores
 
