@@ -47,6 +47,7 @@ class Calibration:
         first = list(range(len(labels)))
         if self.order == "sorted":
             first.sort(key=labels.__getitem__)
+        # Rotations, not all permutations: each option stands in every place as often as in any other.
         starts = range(max(1, min(self.permutations, len(labels))))
         return [first[start:] + first[:start] for start in starts]
 
@@ -72,6 +73,7 @@ class Calibration:
             raise RunError(
                 "the model gave likelihoods that are no numbers; its weights are broken or overflow in this dtype"
             )
+        # Shifted by the highest, so that no exponential overflows.
         highest = max(scaled.values())
         weights = {option: exp(value - highest) for option, value in scaled.items()}
         total = sum(weights.values())

@@ -113,6 +113,7 @@ class ClonedRunner(ModelRunner):
         leaves = []
         for branch in prompt.branches:
             leaves += [(branch.suffix, candidate) for candidate in branch.candidates]
+        # Clones are padded to the longest and share passes, as many as fit.
         width = max(len(suffix) + len(candidate) - 1 for suffix, candidate in leaves)
         batch_size = max(1, MAX_CLONED_TOKENS // width)
         scores: list[float] = []
