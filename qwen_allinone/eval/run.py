@@ -1,7 +1,7 @@
 """One scored pass over a labelled set."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass
 from os import PathLike
@@ -41,6 +41,8 @@ class EvalRun:
     decide: Decide | None = None
     decide_all: DecideAll | None = None
     """In place of ``decide``, which it outruns where texts share passes."""
+    options_vary: bool = False
+    """True if each row has options of its own: its labels must be among them, not those of the whole set."""
 
     def __post_init__(self) -> None:
         if (self.decide is None) is (self.decide_all is None):
@@ -81,8 +83,8 @@ class EvalRun:
         for done, (row, result) in enumerate(zip(rows, self._results(), strict=True), start=1):
             sample = _judged(row, result)
             if sample.decision is not None and not compared:
-                self._compare_labels(sample.decision)
-                compared = True
+                self._compare_labels(row.labels if self.options_vary else self.labelled_set.labels, sample.decision)
+                compared = not self.options_vary
             yield sample
             if progress is not None:
                 progress(done, len(rows))
@@ -98,8 +100,8 @@ class EvalRun:
         except QwenAllInOneError as error:
             return error
 
-    def _compare_labels(self, decision: "Decision") -> None:
-        unknown = [label for label in self.labelled_set.labels if label not in decision.probabilities]
+    def _compare_labels(self, labels: Sequence[str], decision: "Decision") -> None:
+        unknown = [label for label in labels if label not in decision.probabilities]
         if unknown:
             raise DataFileError(
                 f"{self.labelled_set.name}: labels that are never decided: {', '.join(unknown)}; "
