@@ -28,7 +28,8 @@ bench: .venv/installed-dev
 	$(BIN)/python -m benchmarks.plot
 
 bench-accuracy: .venv/installed-dev
-	$(BIN)/python -m benchmarks.accuracy $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m training.learned --exclude benchmarks/sets --out runs/learned.jsonl $(if $(DATA),--data $(DATA))
+	$(BIN)/python -m benchmarks.accuracy --learned runs/learned.jsonl $(if $(DATA),--data $(DATA))
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -48,3 +48,20 @@ def test_nothing_in_the_package_imports_the_training_or_the_tests() -> None:
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         assert "from training" not in text and "import training" not in text, path
+
+
+@pytest.mark.parametrize(
+    ("folder", "others"), [("training", {"benchmarks", "tests"}), ("benchmarks", {"training", "tests"})]
+)
+def test_training_and_benchmarks_stand_apart(folder: str, others: set[str]) -> None:
+    """Neither imports the other or the tests, nor finds its way there by a path."""
+    files = list((PACKAGE.parent / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in others, path
+            elif isinstance(node, ast.Import):
+                assert not {alias.name.split(".")[0] for alias in node.names} & others, path
+            elif isinstance(node, ast.Constant):
+                assert node.value not in others, path

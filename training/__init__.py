@@ -1,1 +1,1 @@
-"""How the bundled models are made."""
+"""The recipe of the bundled models; it imports the package and nothing else of this repository."""

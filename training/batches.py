@@ -1,20 +1,20 @@
-"""Lessons as tensors: prefix and branches of a text in one row, with the block mask that inference uses."""
+"""Examples as tensors: prefix and branches of a text in one row, with the block mask that inference uses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from qwen_allinone.model.branches import pack
-from training.lessons import Lesson
+from training.example_builder import Example
 
 _PREFIX, _PADDING = 0, -1
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Several lessons, padded to the longest."""
+    """Several examples, padded to the longest."""
 
     ids: torch.Tensor
     """*Shape:* (rows, tokens)"""
@@ -35,35 +35,31 @@ class Batch:
     sizes: torch.Tensor
     """Tokens of each leaf. *Shape:* (leaves,)"""
     alone: torch.Tensor
-    """Whether the leaf is its branch's only one, a reply. *Shape:* (leaves,)"""
+    """True for the only leaf of a branch, a reply. *Shape:* (leaves,)"""
 
     @property
     def size(self) -> int:
         """Tokens, padding included."""
         return self.ids.numel()
 
-    def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
-        return Batch(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
 
-
-def collate(lessons: Sequence[Lesson]) -> Batch:
-    """Pack each lesson into one row."""
-    packed = [pack(lesson.branches) for lesson in lessons]
-    width = max(len(lesson.prefix) + len(row.ids) for lesson, row in zip(lessons, packed, strict=True))
-    shape = (len(lessons), width)
+def collate(examples: Sequence[Example]) -> Batch:
+    """Pack each example into one row."""
+    packed = [pack(example.branches) for example in examples]
+    width = max(len(example.prefix) + len(row.ids) for example, row in zip(examples, packed, strict=True))
+    shape = (len(examples), width)
     ids, positions = np.zeros(shape, np.int64), np.zeros(shape, np.int64)
     stems, leaf_of = np.full(shape, _PADDING), np.full(shape, -1)
     where, tokens, leaves, branches, shares, sizes, alone = [], [], [], [], [], [], []  # type: ignore[var-annotated]
     branch_count = 0
-    for row, (lesson, one) in enumerate(zip(lessons, packed, strict=True)):
-        past, end = len(lesson.prefix), len(lesson.prefix) + len(one.ids)
-        ids[row, :end] = (*lesson.prefix, *one.ids)
+    for row, (example, one) in enumerate(zip(examples, packed, strict=True)):
+        past, end = len(example.prefix), len(example.prefix) + len(one.ids)
+        ids[row, :end] = (*example.prefix, *one.ids)
         positions[row, :end] = (*range(past), *(past + depth for depth in one.depths))
         stems[row, :past] = _PREFIX
         stems[row, past:end] = np.asarray(one.stems) + 1
         leaf_of[row, past:end] = one.leaves
-        for targets, answer in zip(one.targets, lesson.answers, strict=True):
+        for targets, answer in zip(one.targets, example.answers, strict=True):
             for leaf, share in zip(targets, answer, strict=True):
                 where += [row * width + past + place for place, _ in leaf]
                 tokens += [token for _, token in leaf]

@@ -1,4 +1,4 @@
-"""First token vectors: tokens that keep the same company lie close together before any training.
+"""First token vectors: tokens of the same contexts lie close together before any training.
 
 Positive pointwise mutual information of tokens within a window, reduced by truncated SVD (Levy and Goldberg, 2014,
 "Neural Word Embedding as Implicit Matrix Factorization").
@@ -17,13 +17,13 @@ _PIECE = 1_000_000
 def token_vectors(
     texts: Iterable[Sequence[int]], *, size: int, width: int, window: int, seed: int
 ) -> NDArray[np.float32]:
-    """Vectors of all tokens. *Shape:* (size, width), rows of unit length; unseen tokens are zero.
+    """Return the vectors of all tokens. *Shape:* (size, width), rows of unit length; unseen tokens are zero.
 
     Args:
         texts: token ids; no window crosses from one text to the next.
         size: of the vocabulary.
         width: of a vector.
-        window: how many tokens to each side count as company, the nearer the more.
+        window: tokens to each side that count as context, the nearer the more.
         seed: of the decomposition.
     """
     counts = _counts(texts, size, window)

@@ -1,15 +1,15 @@
-"""Which lessons are drawn when."""
+"""The order of the training: stages, and the examples drawn in each."""
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from training.batches import Batch, collate
-from training.lessons import Lesson, Teacher
+from training.example_builder import Example, ExampleBuilder
 from training.sources import Source
 
 _POOL = 384
-"""Lessons that are sorted by length before they are cut into batches."""
+"""Examples that are sorted by length before they are cut into batches."""
 _PARTS = 2
 """Batches of a step, which two cores compute side by side."""
 
@@ -21,25 +21,25 @@ class Stage:
     until: float
     """Share of the training at which the stage ends."""
     bare: float
-    """How often a question comes in its shortest form, which teaches most per token."""
+    """Share of the questions in their shortest form, which teaches most per token."""
     asked_of_replies: float
-    """How often a text that has a reply is asked about as well."""
+    """Share of the texts with a reply that are asked about as well."""
     replies: float
-    """By how much the shares of the sources with replies are multiplied."""
+    """Factor of the shares of the sources with replies."""
     own_routes: float
-    """How often a text with a label is asked for its route, to which the label then belongs."""
+    """Share of the labels that are asked for as a route."""
     cut: float
-    """How often, per character, every second text is cut: at first often, so that words are known by their parts."""
+    """Share of the characters before which every second text is cut: at first large, to know words by their parts."""
     words: float
-    """How much the words of replies and right options count; at first too little to drown the decisions."""
+    """Weight of the words of replies and right options; at first too small to drown the decisions."""
     grown: bool = False
-    """Whether the model has layers and an output layer of its own for replies (``circuit.grow``)."""
+    """True if the model has layers and an output layer of its own for replies (``initialisation.grow``)."""
     pace: float = 1.0
-    """Factor of the learning rate for these, and before the model has grown for all that begins without a meaning."""
+    """Factor of the learning rate for these; before the model has grown, for all that begins without a meaning."""
     batch: float = 1.0
     """Part of a whole step's tokens that a step has."""
     early: bool = False
-    """Whether options are scored as they are when the model ships: by the embedding, before the layers for replies."""
+    """True if options are scored as the shipped model scores them: by the embedding, before the layers for replies."""
 
 
 _MOSTLY_REPLIES = Stage(
@@ -83,7 +83,7 @@ REPLIES = (replace(_MOSTLY_REPLIES, until=1.0, asked_of_replies=0.0, batch=1.0),
 
 @dataclass
 class Progress:
-    """How far a training is; all that is needed to continue it, besides the weights and the optimizer."""
+    """State of a training, besides the weights and the optimizer."""
 
     total: int
     """Tokens to train on, padding included."""
@@ -97,17 +97,23 @@ class Progress:
 
     @property
     def share(self) -> float:
-        """From 0 to 1."""
+        """Share of the tokens seen, from 0 to 1."""
         return min(1.0, self.seen / self.total)
 
 
 class Curriculum:
-    """Draws batches; what it draws depends on the seed and the progress alone, so that a training can be continued."""
+    """Draws batches by the seed and the progress alone, so that a training can be continued."""
 
     def __init__(
-        self, teacher: Teacher, sources: Sequence[Source], *, stages: Sequence[Stage], step_tokens: int, seed: int
+        self,
+        builder: ExampleBuilder,
+        sources: Sequence[Source],
+        *,
+        stages: Sequence[Stage],
+        step_tokens: int,
+        seed: int,
     ) -> None:
-        self._teacher = teacher
+        self._builder = builder
         self._sources = sources
         self._stages = stages
         self._step_tokens = step_tokens
@@ -115,32 +121,33 @@ class Curriculum:
         self._orders: dict[tuple[str, int], list[int]] = {}
 
     def stage(self, progress: Progress) -> Stage:
-        """The stage that a training has reached."""
+        """Return the stage that a training has reached."""
         return next((stage for stage in self._stages if progress.share < stage.until), self._stages[-1])
 
     def pool(self, progress: Progress) -> Iterator[tuple[Batch, ...]]:
-        """The next steps, each of some batches of lessons of similar length."""
+        """Draw the next steps, each of some batches of examples of similar length."""
         rng = random.Random(f"{self._seed} {progress.pools}")
         progress.pools += 1
         stage = self.stage(progress)
         shares = [source.share * (stage.replies if source.replies else 1.0) for source in self._sources]
-        lessons: list[Lesson] = []
-        while len(lessons) < _POOL:
+        examples: list[Example] = []
+        while len(examples) < _POOL:
             source = rng.choices(self._sources, shares)[0]
             item = source.items[self._next(source, progress)]
-            lesson = self._teacher.lesson(
+            example = self._builder.example(
                 item, rng, bare=stage.bare, asked=stage.asked_of_replies, own_routes=stage.own_routes, cut=stage.cut
             )
-            if lesson is not None:
-                lessons.append(lesson)
+            if example is not None:
+                examples.append(example)
         most = int(self._step_tokens * stage.batch) // _PARTS
-        groups = _groups(sorted(lessons, key=lambda lesson: lesson.length), most)
+        groups = _groups(sorted(examples, key=lambda example: example.length), most)
         steps = [groups[first : first + _PARTS] for first in range(0, len(groups), _PARTS)]
         rng.shuffle(steps)
-        return (tuple(collate(group) for group in step) for step in steps)
+        for step in steps:
+            yield tuple(map(collate, step))
 
     def _next(self, source: Source, progress: Progress) -> int:
-        """Every item once, in a new order each time round."""
+        """Return the next item's place: every item once, in a new order each time round."""
         count = progress.drawn.get(source.name, 0)
         progress.drawn[source.name] = count + 1
         turn, place = divmod(count, len(source.items))
@@ -152,11 +159,11 @@ class Curriculum:
         return self._orders[key][place]
 
 
-def _groups(lessons: Sequence[Lesson], tokens: int) -> list[list[Lesson]]:
-    """Runs of lessons that fill a batch each, the longest last."""
-    groups: list[list[Lesson]] = [[]]
-    for lesson in lessons:
-        if groups[-1] and (len(groups[-1]) + 1) * lesson.length > tokens:
+def _groups(examples: Sequence[Example], tokens: int) -> list[list[Example]]:
+    """Return runs of examples that fill a batch each, the longest last."""
+    groups: list[list[Example]] = [[]]
+    for example in examples:
+        if groups[-1] and (len(groups[-1]) + 1) * example.length > tokens:
             groups.append([])
-        groups[-1].append(lesson)
+        groups[-1].append(example)
     return groups

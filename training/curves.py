@@ -1,15 +1,15 @@
-"""The course of a training as a picture."""
+"""A picture of the course of a training."""
 
 import json
 from pathlib import Path
 
 _COLOURS = 10
-"""Of matplotlib's cycle."""
+"""Colours of matplotlib's cycle."""
 _STYLES = ("-", "--", ":")
 
 
 def draw(log: Path, picture: Path) -> None:
-    """Plot loss and what held-out rows show of a log against the tokens seen.
+    """Plot loss and held-out figures of a log against the tokens seen.
 
     Args:
         log: JSON lines with ``tokens`` and ``loss``, ``accuracy`` or ``reply cost``.
@@ -30,12 +30,10 @@ def draw(log: Path, picture: Path) -> None:
     if replied:
         above.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
     checks = [entry for entry in entries if "accuracy" in entry]
-    for index, name in enumerate(sorted({name for entry in checks for name in entry["accuracy"]})):
-        points = [
-            (entry["tokens"] / 1e6, float(entry["accuracy"][name].split()[0]))
-            for entry in checks
-            if name in entry["accuracy"]
-        ]
+    names = set().union(*(entry["accuracy"] for entry in checks))
+    for index, name in enumerate(sorted(names)):
+        told = [entry for entry in checks if name in entry["accuracy"]]
+        points = [(entry["tokens"] / 1e6, float(entry["accuracy"][name].split()[0])) for entry in told]
         style = _STYLES[index // _COLOURS % len(_STYLES)]
         below.plot(*zip(*points, strict=True), label=name, marker=".", linewidth=1, linestyle=style)
     below.set_ylabel("held-out accuracy")

@@ -12,23 +12,24 @@ from typing import Any
 
 import yaml
 
-from training.examples import GRADES, REPLY_MOODS, routes_of_kind
 from training.sources import Item, Source
+from training.written import GRADES, REPLY_MOODS, routes_of_kind
 
 GRAMMARS = Path(__file__).parent / "grammar"
 _ITEMS = 20_000
 _REMEMBERED = 0.45
-"""Share of the exchanges that need a memory: copying from one is what a small model learns last."""
+"""Share of the exchanges that need a memory: a small model learns to copy from one last."""
 _SLOT = re.compile(r"\{(\w+)\}")
 
 
 def drawn(*, seed: int) -> list[Source]:
-    """One source for each grammar."""
-    return [
-        Source(path.stem, share, _distinct(draw(_read(path), random.Random(f"{seed} {path.name}"))))
-        for kind, share, draw in (("opinions", 0.08, _opinions), ("dialogue", 0.06, _exchanges))
-        for path in sorted(GRAMMARS.glob(f"{kind}.*.yaml"))
-    ]
+    """Draw one source from each grammar."""
+    sources = []
+    for kind, share, draw in (("opinions", 0.08, _opinions), ("dialogue", 0.06, _exchanges)):
+        for path in sorted(GRAMMARS.glob(f"{kind}.*.yaml")):
+            items = draw(_read(path), random.Random(f"{seed} {path.name}"))
+            sources.append(Source(path.stem, share, _distinct(items)))
+    return sources
 
 
 def _distinct(items: Iterable[Item]) -> list[Item]:
@@ -49,9 +50,10 @@ def _opinions(grammar: Mapping[str, Any], rng: random.Random) -> Iterator[Item]:
 
 
 def _exchanges(grammar: Mapping[str, Any], rng: random.Random) -> Iterator[Item]:
-    kinds = [[pair for pair in grammar["pairs"] if bool(pair["memory"]) is remembered] for remembered in (True, False)]
+    remembering = [pair for pair in grammar["pairs"] if pair["memory"]]
+    others = [pair for pair in grammar["pairs"] if not pair["memory"]]
     for _ in range(_ITEMS):
-        pair = rng.choice(rng.choices(kinds, (_REMEMBERED, 1 - _REMEMBERED))[0])
+        pair = rng.choice(rng.choices((remembering, others), (_REMEMBERED, 1 - _REMEMBERED))[0])
         words: dict[str, str] = {}
         templates = (pair["memory"] or "", rng.choice(pair["texts"]), rng.choice(pair["replies"]))
         memory, text, reply = (fill(template, grammar["lists"], rng, words) for template in templates)

@@ -1,7 +1,7 @@
 """Readers of the public data sets in the folder given by ``--data``.
 
-Some categories, labels and whole sets are left out of all training (``HELD_OUT``): what the model does on them is what
-it does on domains it has never seen.
+Some categories, labels and whole sets are left out of all training (``HELD_OUT``), to see how the model does on domains
+that it never read.
 """
 
 import gzip
@@ -30,9 +30,9 @@ _QUERY = re.compile(
 _COMMAND = re.compile(
     "请|帮|给|替|我要|我想|把|打开|关|播放|放|来|点|查|搜|找|发|设|调|拨|呼叫|打电话|订|买|预订|新建|添加|删|回复|翻译|导航|提醒"
 )
-"""How an English question, and a Chinese request, begin."""
+"""Beginnings of an English question and of a Chinese request."""
 _OUT_OF_SCOPE = "oos"
-"""Of CLINC150: no intent, but the lack of one."""
+"""Label of CLINC150 for the lack of an intent."""
 VALIDATION_SHARE = 0.02
 """Share of the rows that is taken out for validation during training."""
 
@@ -54,7 +54,7 @@ HELD_OUT: dict[str, tuple[str, frozenset[str]]] = {
 """File to the column and the values of it that are never trained on. Never read at all: ``zh_eprstmt``,
 ``en_banking77``, ``zh_chatterbot``, ``zh_csl_title_dev``, ``zh_xquad`` and ``zh_bustm_pairs``."""
 _UNWATCHED = frozenset({"书籍"})
-"""Of these, what no training checks on its way, so that it cannot guide the recipe."""
+"""Values that no training checks on its way either, so that they cannot guide the recipe."""
 
 SMP_WORDS = {
     "weather": "天气", "train": "火车", "message": "短信", "music": "音乐", "health": "健康", "translation": "翻译"
@@ -63,24 +63,26 @@ SMP_WORDS = {
 
 
 def held_out_labels() -> set[str]:
-    """Every intent label that is held out, as words."""
-    values = [label for file, (_, labels) in HELD_OUT.items() if file.startswith("intent/") for label in labels]
-    return {*map(spoken, values), *SMP_WORDS.values()}
+    """Return every intent label that is held out, as words."""
+    held_out = set(SMP_WORDS.values())
+    for file, (_, values) in HELD_OUT.items():
+        if file.startswith("intent/"):
+            held_out |= set(map(spoken, values))
+    return held_out
 
 
 def public(data: Path) -> list[Source]:
-    """The data sets of a folder, less what is held out; those that are not there are left out."""
+    """Read the data sets that a folder has, without what is held out."""
     return _read(data, held_out=False)
 
 
 def unseen(data: Path) -> list[Item]:
-    """What is held out and may guide the recipe: moods of its categories, and its labels among each other."""
-    items = (item for source in _read(data, held_out=True) for item in source.items)
-    return [
-        replace(item, source=f"{item.source} unseen")
-        for item in items
-        if item.mood is not None or len(item.intents) > 1
-    ]
+    """Read what is held out and may guide the recipe: moods of its categories, and its labels among each other."""
+    found = []
+    for source in _read(data, held_out=True):
+        kept = [item for item in source.items if item.mood is not None or len(item.intents) > 1]
+        found += [replace(item, source=f"{source.name} unseen") for item in kept]
+    return found
 
 
 def _read(data: Path, *, held_out: bool) -> list[Source]:
@@ -97,7 +99,7 @@ def _read(data: Path, *, held_out: bool) -> list[Source]:
 
 
 def _plan() -> list[tuple[str, float, str, Callable[[list[dict[str, Any]]], Iterator[Item]]]]:
-    """Name, share of the training, file and reader of each set."""
+    """Return name, share of the training, file and reader of each set."""
     return [
         ("shopping", 0.18, "sentiment/zh_shopping", _reviews),
         ("products", 0.05, "sentiment/zh_products4", _reviews),
@@ -132,7 +134,7 @@ def _intents(rows: list[dict[str, Any]]) -> Iterator[Item]:
 
 
 def _routes(row: dict[str, Any]) -> tuple[str, ...]:
-    """Talk, or a request that is put as one; a question may be either."""
+    """Return the route of talk, or of a request that is put as one; none of a question, which may be either."""
     if row["label"] == "chat":
         return ("chat",)
     english = language_of(row["text"]) == "en"
@@ -169,7 +171,7 @@ def _default_intent(label: str) -> int | None:
 
 
 def spoken(label: str) -> str:
-    """``card_arrival`` and ``PlayMusic`` as words."""
+    """Return a label such as ``card_arrival`` or ``PlayMusic`` as words."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])|_", " ", label).lower()
 
 
@@ -179,7 +181,7 @@ def _openings(rows: list[dict[str, Any]]) -> Iterator[Item]:
 
 
 def _queries(rows: list[dict[str, Any]]) -> Iterator[Item]:
-    """The title of a page, and the query that found it among other queries."""
+    """Yield the title of a page, and the query that found it among other queries."""
     found = [row for row in rows if row["label"] != "0"]
     for index, row in enumerate(found):
         others = [other["text"] for other in found[index % _SLICES :: _SLICES]]
@@ -219,7 +221,7 @@ def _readings(rows: list[dict[str, Any]]) -> Iterator[Item]:
 
 
 def bigram_share(title: str, sentence: str) -> float:
-    """How many of the title's pairs of characters occur in the sentence, in [0, 1]."""
+    """Return the share of the title's pairs of characters that occur in the sentence, in [0, 1]."""
     pairs = {title[index : index + 2] for index in range(len(title) - 1)}
     return sum(pair in sentence for pair in pairs) / max(1, len(pairs))
 
@@ -236,6 +238,6 @@ def _without_test_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    """Every row of a gzipped JSON Lines file."""
+    """Read every row of a gzipped JSON Lines file."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         return [json.loads(line) for line in lines]

@@ -1,22 +1,22 @@
-"""How large a model is, and how long it is trained."""
+"""Shape of the model, and lengths of its training."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast something is trained."""
+    """Length and speed of a phase."""
 
     tokens: int
-    """To train on, padding included."""
+    """Tokens to train on, padding included."""
     rate: float
-    """The highest learning rate, of what is neither slow nor fast (``train``); it climbs for 100 steps."""
+    """Highest learning rate, of weights that are neither slow nor fast (``train``); it climbs for 100 steps."""
     cooling: float
     """Last part of the training, in which the rate falls to zero."""
     step: int
     """Tokens of one step, padding included."""
     checks: int = 10
-    """How often, at equal distances, it is examined and kept."""
+    """Number of times that the model is examined and kept, at equal distances."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Size:
     width: int
     inner: int
     layers: int
-    """Of the decisions; two more are added for the replies (``circuit.grow``)."""
+    """Layers of the decisions; two more are added for the replies (``initialisation.grow``)."""
     heads: int
-    bag_steps: int
-    """Of the first training of the embedding alone."""
+    bag_of_words_steps: int
+    """Steps of the pre-training of the embedding alone."""
     both: Schedule
     """Decisions and replies together."""
     decisions: Schedule
@@ -40,38 +40,14 @@ class Size:
     window: int = 1024
 
 
-SIZES = {
-    "tiny": Size(
-        6000,
-        96,
-        256,
-        3,
-        2,
-        bag_steps=20,
-        both=Schedule(tokens=4_000_000, rate=2e-3, cooling=0.2, step=3000),
-        decisions=Schedule(tokens=400_000, rate=8e-4, cooling=0.5, step=3000, checks=2),
-        replies=Schedule(tokens=2_000_000, rate=4e-4, cooling=0.4, step=3000),
-    ),
-    "small": Size(
-        14_000,
-        256,
-        512,
-        4,
-        4,
-        bag_steps=1600,
-        both=Schedule(tokens=19_000_000, rate=3e-4, cooling=0.2, step=3000),
-        decisions=Schedule(tokens=1_200_000, rate=8e-4, cooling=0.5, step=3000, checks=2),
-        replies=Schedule(tokens=8_000_000, rate=3e-4, cooling=0.4, step=2000),
-    ),
-    "base": Size(
-        14_000,
-        256,
-        512,
-        4,
-        4,
-        bag_steps=3000,
-        both=Schedule(tokens=300_000_000, rate=5e-4, cooling=0.2, step=12_000),
-        decisions=Schedule(tokens=20_000_000, rate=8e-4, cooling=0.5, step=12_000),
-        replies=Schedule(tokens=100_000_000, rate=5e-4, cooling=0.4, step=12_000),
-    ),
-}
+SHIPPED = Size(
+    vocabulary=14_000,
+    width=256,
+    inner=512,
+    layers=4,
+    heads=4,
+    bag_of_words_steps=1600,
+    both=Schedule(tokens=19_000_000, rate=3e-4, cooling=0.2, step=3000),
+    decisions=Schedule(tokens=1_200_000, rate=8e-4, cooling=0.5, step=3000, checks=2),
+    replies=Schedule(tokens=8_000_000, rate=3e-4, cooling=0.4, step=2000),
+)

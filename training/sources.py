@@ -1,4 +1,4 @@
-"""Labelled texts: what is known about each, and where it comes from."""
+"""Labelled texts, by where they come from."""
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ Mood = Literal["positive", "negative", "neutral"]
 
 @dataclass(frozen=True)
 class Item:
-    """One text and everything that is known about it; what is not known is None and never asked."""
+    """One text and everything that is known about it. Unknown fields are None or empty and never asked."""
 
     text: str
     source: str
@@ -24,27 +24,27 @@ class Item:
     intents: Sequence[str] = ()
     """Labels that other texts of the data set have, to draw the other candidates from."""
     meanings: Mapping[str, str] = field(default_factory=dict)
-    """What such labels mean, in other words."""
+    """Label to its meaning in other words."""
     default_intent: int | None = None
     """Index among the toolkit's default candidates."""
     questions: Sequence[tuple[str, bool]] = ()
-    """Yes-or-no questions about the text, and the answer."""
+    """Yes-or-no questions about the text, with their answers."""
     sentences: Sequence[tuple[str, bool]] = ()
-    """Sentences, and whether each carries the gist of the text or, where the text is a question, answers it."""
+    """Sentences; true for those that carry the gist of the text or, where the text is a question, answer it."""
     spans: Sequence[tuple[str, bool]] = ()
-    """Spans, and whether each is a keyword of the text."""
+    """Spans of the text; true for its keywords."""
     reply: str | None = None
     memory: str = ""
 
     @property
     def language(self) -> Language:
-        """Of the text."""
+        """Language of the text."""
         return language_of(self.text)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Items of one origin and how large their share of the training is."""
+    """Items of one origin, with their share of the training."""
 
     name: str
     share: float
@@ -52,12 +52,12 @@ class Source:
 
     @property
     def replies(self) -> bool:
-        """Whether it teaches to reply."""
+        """True if it teaches to reply."""
         return self.items[0].reply is not None
 
 
 def texts_of(sources: Sequence[Source]) -> Iterator[str]:
-    """Every text, sentence, label, question and reply, for the tokenizer and the embeddings."""
+    """Yield every text, sentence, label, question and reply, for the tokenizer and the embeddings."""
     for source in sources:
         for item in source.items:
             yield item.text
@@ -65,8 +65,8 @@ def texts_of(sources: Sequence[Source]) -> Iterator[str]:
                 yield f"{item.memory} {item.reply}"
             if item.intent:
                 yield item.intent
-            yield from (question for question, _ in item.questions)
-            yield from (sentence for sentence, _ in item.sentences)
+            for words, _ in (*item.questions, *item.sentences):
+                yield words
 
 
 def hold_out(sources: Sequence[Source], share: float) -> tuple[list[Source], list[Item]]:

@@ -41,7 +41,7 @@ def train(texts: Iterable[str], *, size: int) -> Tokenizer:
 
 
 def save(tokenizer: Tokenizer, folder: Path, *, window: int) -> PreTrainedTokenizerBase:
-    """Write the files from which ``AutoTokenizer`` makes a ``Qwen2Tokenizer``, and give back what it makes."""
+    """Write the files from which ``AutoTokenizer`` makes a ``Qwen2Tokenizer``, and return that tokenizer."""
     tokenizer.save(str(folder / "tokenizer.json"))
     config = {
         "tokenizer_class": "Qwen2Tokenizer",

@@ -1,4 +1,4 @@
-"""The training loop: lessons in, weights out."""
+"""The training loop: examples in, weights out."""
 
 import json
 import time
@@ -15,23 +15,23 @@ from torch.nn.functional import cross_entropy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transformers import Qwen2ForCausalLM
 
-from training import circuit
+from training import initialisation
 from training.batches import Batch
 from training.curriculum import Curriculum, Progress, Stage
 from training.sizes import Schedule
 
 _AVERAGED = 0.998
-"""Of the running average of the weights, what each step keeps."""
+"""Share of the running average of the weights that each step keeps."""
 _GOLD_WEIGHT, _REPLY_WEIGHT = 0.02, 0.3
-"""Of the words of a right option and of a reply, next to a decision; times what the stage says."""
+"""Weights of the words of a right option and of a reply, next to a decision; times that of the stage."""
 _DROPOUT = 0.1
 _SLOW = 0.05
 """Part of the learning rate for weights that begin with a meaning. Adam moves all entries as far, those of rare tokens
 too, which would soon blur it."""
 _DECAY = 0.05
 _EPSILON, _RARE = 1e-8, 1e-4
-"""Of Adam, and of an output layer of its own: words that are hardly ever written stay where the embedding has them, so
-that they can still be decided upon and copied."""
+"""Epsilon of Adam, and that of an output layer of its own: words that are hardly ever written stay where the embedding
+has them, so that they can still be decided upon and copied."""
 _PROGRESS = "progress"
 
 Learners = Callable[[Qwen2ForCausalLM], Sequence[torch.nn.Parameter]]
@@ -39,7 +39,7 @@ Learners = Callable[[Qwen2ForCausalLM], Sequence[torch.nn.Parameter]]
 
 
 class Training:
-    """A model in training: its optimizer, its running average and how far it is.
+    """A model in training, with its optimizer, its running average and its progress.
 
     Args:
         model: to be trained.
@@ -54,7 +54,7 @@ class Training:
         model: Qwen2ForCausalLM,
         schedule: Schedule,
         *,
-        learners: Learners = circuit.all_weights,
+        learners: Learners = initialisation.all_weights,
         seed: int = 0,
         threads: int = 1,
     ) -> None:
@@ -110,19 +110,19 @@ class Training:
         self.model.load_state_dict(self._average.module.state_dict())
 
     def _grow_for(self, stage: Stage) -> None:
-        if stage.grown and not circuit.is_grown(self.model.config):
+        if stage.grown and not initialisation.is_grown(self.model.config):
             self._grow()
 
     def _grow(self) -> None:
         """Give the model what replies need; it goes on from the running average, with a new optimizer."""
         self.model.load_state_dict(self._average.module.state_dict())
-        circuit.grow(self.model)
+        initialisation.grow(self.model)
         self.progress.grown_at = self.progress.steps
         self._begin()
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
-        """The model has the running average of its weights meanwhile, which swings less than the weights do."""
+        """Give the model the running average of its weights meanwhile, which swings less than the weights do."""
         own = {name: weight.clone() for name, weight in self.model.state_dict().items()}
         self.model.load_state_dict(self._average.module.state_dict())
         try:
@@ -131,16 +131,15 @@ class Training:
             self.model.load_state_dict(own)
 
     def _step(self, parts: Sequence[Batch], stage: Stage) -> float:
-        """One step of the optimizer, on the mean of the parts, each computed in a thread of its own."""
+        """Step the optimizer on the mean of the parts, each computed in a thread of its own."""
         self.model.train()
         for group in self._optimizer.param_groups:
-            others = 1.0 if circuit.is_grown(self.model.config) else stage.pace
-            group["lr"] = self.rate * {"circuit": _SLOW, "language": stage.pace}.get(group["part"], others)
+            others = 1.0 if initialisation.is_grown(self.model.config) else stage.pace
+            group["lr"] = self.rate * {"constructed": _SLOW, "language": stage.pace}.get(group["part"], others)
         dropouts = [_dropout(part, self.model) for part in parts]
 
         def learned(part: Batch, dropout: torch.Tensor) -> tuple[float, Sequence[torch.Tensor]]:
-            batch = part.to(self.model.device)
-            loss = loss_of(self.model, batch, words=stage.words, dropout=dropout, early=stage.early)
+            loss = loss_of(self.model, part, words=stage.words, dropout=dropout, early=stage.early)
             return loss.item(), torch.autograd.grad(loss, self._weights)
 
         losses, gradients = zip(*self._threads.map(learned, parts, dropouts), strict=True)
@@ -173,7 +172,7 @@ class Training:
                 part, rest = name.split(".", 1)
                 groups[part][rest] = state.get_tensor(name)
             progress = json.loads(state.metadata()[_PROGRESS])
-        if progress["grown_at"] is not None and not circuit.is_grown(self.model.config):
+        if progress["grown_at"] is not None and not initialisation.is_grown(self.model.config):
             self._grow()
         self.model.load_state_dict(groups["model"])
         self._average.load_state_dict(groups["average"])
@@ -187,13 +186,13 @@ class Training:
 
 
 def _optimizer(model: Qwen2ForCausalLM, weights: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-    parts = {id(weight): "language" for weight in circuit.language_weights(model)}
-    parts |= {id(weight): "circuit" for weight in circuit.weights(model)}
+    parts = {id(weight): "language" for weight in initialisation.language_weights(model)}
+    parts |= {id(weight): "constructed" for weight in initialisation.constructed_weights(model)}
     settings: dict[tuple[str, float, float], list[torch.nn.Parameter]] = {}
     for weight in weights:
         part = parts.get(id(weight), "decisions")
         output = part == "language" and weight is model.lm_head.weight
-        decay = 0.0 if part == "circuit" or weight.ndim == 1 or output else _DECAY
+        decay = 0.0 if part == "constructed" or weight.ndim == 1 or output else _DECAY
         settings.setdefault((part, decay, _RARE if output else _EPSILON), []).append(weight)
     groups = [
         {"params": weights, "part": part, "weight_decay": decay, "eps": epsilon}
@@ -203,8 +202,8 @@ def _optimizer(model: Qwen2ForCausalLM, weights: Sequence[torch.nn.Parameter]) -
 
 
 def _dropout(batch: Batch, model: Qwen2ForCausalLM) -> torch.Tensor:
-    """Factor of every entry of the token vectors, drawn before the threads begin: their order must not matter."""
-    left = torch.empty(*batch.ids.shape, model.config.hidden_size, device=model.device)
+    """Draw the factor of every entry of the token vectors before the threads begin: their order must not matter."""
+    left = torch.empty(*batch.ids.shape, model.config.hidden_size)
     return left.bernoulli_(1 - _DROPOUT) / (1 - _DROPOUT)
 
 
@@ -216,21 +215,21 @@ def loss_of(
     dropout: torch.Tensor | None = None,
     early: bool = False,
 ) -> torch.Tensor:
-    """Cross-entropy over the options of each decision, by their likelihood per token, and over the words of replies.
+    """Return the loss: cross-entropy over options, by their likelihood per token, and over the words of replies.
 
     Args:
         model: in training.
-        batch: of lessons.
-        words: how much words count, next to decisions.
+        batch: of examples.
+        words: weight of the words, next to decisions.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
         early: score as the shipped model scores options (``leaf_costs``).
     """
     costs = leaf_costs(model, batch, dropout, early=early)
     count = int(batch.branches[-1]) + 1
     leaves = int(torch.bincount(batch.branches).max())
-    first = torch.searchsorted(batch.branches, torch.arange(count, device=batch.branches.device))
-    column = torch.arange(len(batch.branches), device=batch.branches.device) - first[batch.branches]
-    scores = torch.full((count, leaves), -1e9, device=costs.device)
+    first = torch.searchsorted(batch.branches, torch.arange(count))
+    column = torch.arange(len(batch.branches)) - first[batch.branches]
+    scores = torch.full((count, leaves), -1e9)
     scores[batch.branches, column] = -costs / batch.sizes
     answers = torch.zeros_like(scores)
     answers[batch.branches, column] = batch.shares
@@ -246,13 +245,11 @@ def loss_of(
 def leaf_costs(
     model: Qwen2ForCausalLM, batch: Batch, dropout: torch.Tensor | None = None, *, early: bool = False
 ) -> torch.Tensor:
-    """Minus log-likelihood of every leaf.
-
-    *Shape:* (leaves,)
+    """Return minus the log-likelihood of every leaf. *Shape:* (leaves,).
 
     Args:
         model: in training.
-        batch: of lessons.
+        batch: of examples.
         dropout: factor of every entry of the token vectors. *Shape:* (rows, tokens, width)
         early: read no layers that were added for replies, and score by the embedding.
     """
@@ -261,7 +258,7 @@ def leaf_costs(
     if dropout is not None:
         hidden = hidden * dropout
     turned = inner.rotary_emb(hidden, position_ids=batch.positions)
-    for layer in inner.layers[: circuit.decision_layers(model) if early else None]:
+    for layer in inner.layers[: initialisation.decision_layers(model) if early else None]:
         hidden = layer(hidden, attention_mask=batch.mask, position_embeddings=turned)
     places, place_of = torch.unique(batch.where, return_inverse=True)  # leaves share the place of their first token
     read = inner.norm(hidden).reshape(-1, hidden.shape[-1])[places]

@@ -1,1 +1,1 @@
-"""How often the model is right, next to what needs no model and to what is aimed at."""
+"""Accuracy of the model, next to floors that need no model and to targets."""

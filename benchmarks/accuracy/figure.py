@@ -1,4 +1,4 @@
-"""A measured figure: of how many rows, how sure, next to a floor and a target."""
+"""A measured figure: its rows and its interval, next to a floor and a target."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from qwen_allinone.eval.metrics import BINS, Proportion, accuracy, baseline, rel
 
 _DRAWS = 200
 CALIBRATION_ERROR = 0.06
-"""Aimed at for every expected calibration error."""
+"""Target of every expected calibration error."""
 
 
 @dataclass(frozen=True)
 class Floor:
-    """What is reached without the model, or by one without a fault."""
+    """A value that is reached without the model, or by one without a fault."""
 
     value: float
     what: str
@@ -23,13 +23,13 @@ class Floor:
 
 @dataclass(frozen=True)
 class Target:
-    """What is aimed at."""
+    """A bound that is aimed at."""
 
     bound: float
     sense: Literal["at least", "above", "at most"] = "at least"
 
     def met_by(self, value: float) -> bool:
-        """Whether a figure lies on the right side of the bound."""
+        """Return true if a figure lies on the right side of the bound."""
         if self.sense == "at least":
             return value >= self.bound
         return value > self.bound if self.sense == "above" else value <= self.bound
@@ -42,24 +42,26 @@ class Figure:
     what: str
     n: int
     value: float | None
-    """In [0, 1]; None of nothing."""
+    """Share in [0, 1]; None of nothing."""
     interval: tuple[float, float] | None = None
     """95 % Wilson score interval of a share; None of anything else."""
     floor: Floor | None = None
     target: Target | None = None
 
     @classmethod
-    def of(cls, what: str, share: Proportion, *, floor: Floor | None = None, target: Target | None = None) -> "Figure":
-        """A share with its interval."""
+    def from_share(
+        cls, what: str, share: Proportion, *, floor: Floor | None = None, target: Target | None = None
+    ) -> "Figure":
+        """Return a share with its interval."""
         return cls(what, share.n, share.value, share.interval, floor, target)
 
     @property
     def met(self) -> bool | None:
-        """Whether the target is reached; None where there is none, or nothing was measured."""
+        """True if the target is reached; None where there is none, or nothing was measured."""
         return None if self.target is None or self.value is None else self.target.met_by(self.value)
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, shares to four decimals."""
+        """Return plain values, shares to four decimals."""
         return {
             "what": self.what,
             "n": self.n,
@@ -74,12 +76,12 @@ class Figure:
 def accuracy_figure(
     what: str, samples: Sequence[Sample], *, floor: Floor | None = None, target: Target | None = None
 ) -> Figure:
-    """The accuracy of judged rows; the floor, where none is given, is the answer that most of them accept."""
-    return Figure.of(what, accuracy(samples), floor=floor or _commonest(samples), target=target)
+    """Return the accuracy of judged rows; the floor is by default the answer that most of them accept."""
+    return Figure.from_share(what, accuracy(samples), floor=floor or _commonest(samples), target=target)
 
 
 def calibration_figure(what: str, samples: Sequence[Sample]) -> Figure:
-    """The expected calibration error of judged rows.
+    """Return the expected calibration error of judged rows.
 
     Few rows show an error even where there is none, so the floor is what they would show on average if every
     probability meant exactly what it says.
@@ -98,7 +100,7 @@ def _commonest(samples: Sequence[Sample]) -> Floor | None:
 
 
 def _error_by_chance(samples: Sequence[Sample]) -> float:
-    """Mean calibration error of answers that are right as often as their probabilities say."""
+    """Return the mean calibration error of answers that are right as often as their probabilities say."""
     import numpy as np
 
     confidence = np.array([sample.decision.probability for sample in scored(samples) if sample.decision])

@@ -1,4 +1,4 @@
-"""The result of a run: a table for the screen, plain values for a file."""
+"""Result of a run: a table for the screen, plain values for a file."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _COLUMNS = ("n", "value (95 % interval)", "floor", "target", "")
 
 @dataclass(frozen=True)
 class Result:
-    """Every figure of a run, and what it takes to get them again."""
+    """Every figure of a run, with everything that it takes to get them again."""
 
     model: str
     weights: Mapping[str, str | None]
@@ -26,31 +26,31 @@ class Result:
     command: str
     conditions: Mapping[str, Any]
     parts: Mapping[str, Sequence[Figure]]
-    """Figures by what they are about."""
+    """Figures by subject."""
 
     @property
     def figures(self) -> list[Figure]:
-        """Those of all parts."""
+        """Figures of all parts."""
         return [figure for part in self.parts.values() for figure in part]
 
     @property
     def missed(self) -> list[str]:
-        """What lies on the wrong side of its target."""
+        """Names of the figures on the wrong side of their target."""
         return [figure.what for figure in self.figures if figure.met is False]
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return plain values."""
         return {
             "model": self.model,
             "weights": dict(self.weights),
             "command": self.command,
             "conditions": dict(self.conditions),
             "targets": {"met": sum(figure.met is True for figure in self.figures), "missed": self.missed},
-            "figures": {name: [figure.to_json() for figure in part] for name, part in self.parts.items()},
+            "figures": {name: _json(part) for name, part in self.parts.items()},
         }
 
     def table(self) -> "Table":
-        """A row per figure, a section per part."""
+        """Return a row per figure, a section per part."""
         from rich.box import SIMPLE_HEAD
         from rich.table import Table
 
@@ -63,12 +63,16 @@ class Result:
 
 
 def weights_digest(folder: Path) -> str | None:
-    """SHA-256 of the weights in a folder; None where the folder, such as one of a hub, is not there."""
+    """Return the SHA-256 of the weights in a folder; None if it is not there, such as one of a hub."""
     files = sorted(folder.glob("*.safetensors"))
     digest = sha256()
     for path in files:
         digest.update(path.read_bytes())
     return f"sha256:{digest.hexdigest()}" if files else None
+
+
+def _json(part: Sequence[Figure]) -> list[dict[str, Any]]:
+    return [figure.to_json() for figure in part]
 
 
 def _cells(figure: Figure) -> tuple[str, ...]:

@@ -3,45 +3,45 @@
 from pathlib import Path
 
 from benchmarks.accuracy.figure import Figure, Floor, Target
+from benchmarks.retrieval import tasks
+from benchmarks.retrieval.recall import Scores, bm25, cosines, fused, hits_at_5
+from benchmarks.retrieval.tasks import SearchTask
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.memory.embedder import load_embedder
-from training.embedder import retrieval_data
-from training.embedder.figures import Scores, bm25, cosines, fused, hits_at_5
-from training.embedder.retrieval_data import SearchTask
 
 _CLOSE, _AHEAD = ("kdconv travel", "xquad zh"), ("atec pairs", "bustm pairs")
-"""Where the embedder should come close to BM25, and where it should do better."""
+"""Tasks on which the embedder should come close to BM25, and tasks on which it should do better."""
 _TASKS = (*_CLOSE, "xquad en", *_AHEAD)
 _NEAR = 0.05
-_SEED = 0
-"""With which the bundled embedder was trained, so that the pairs held out are the same."""
 
 
 def figures(data: Path) -> list[Figure]:
-    """Three figures per task."""
+    """Return three figures per task."""
     embedder = load_embedder()
-    tasks = [task for task in retrieval_data.load(data, _SEED).test if task.name in _TASKS]
-    vectors = [cosines(embedder, task.questions, task.passages) for task in tasks]
-    return [figure for task, scores in zip(tasks, vectors, strict=True) for figure in task_figures(task, scores)]
+    found: list[Figure] = []
+    for task in tasks.measured_on(data):
+        if task.name in _TASKS:
+            found += task_figures(task, cosines(embedder, task.questions, task.passages))
+    return found
 
 
 def task_figures(task: SearchTask, vectors: Scores) -> list[Figure]:
-    """BM25, the embedder next to it, and both by reciprocal rank fusion next to the better one."""
+    """Return BM25, the embedder next to it, and both by reciprocal rank fusion next to the better one."""
     words = bm25(task.questions, task.passages)
     by_words, by_vectors, by_both = (hits_at_5(task, scores) for scores in (words, vectors, fused(vectors, words)))
     return rival_figures(task.name, by_words, by_vectors, by_both)
 
 
 def rival_figures(name: str, by_words: Proportion, by_vectors: Proportion, by_both: Proportion) -> list[Figure]:
-    """What is aimed at depends on what the others reach."""
+    """Return figures whose targets depend on the others."""
     reached = by_words.value or 0.0
     better = max(reached, by_vectors.value or 0.0)
     return [
-        Figure.of(f"recall at 5, {name}: BM25", by_words),
-        Figure.of(
+        Figure.from_share(f"recall at 5, {name}: BM25", by_words),
+        Figure.from_share(
             f"recall at 5, {name}: embedder", by_vectors, floor=Floor(reached, "BM25"), target=_target(name, reached)
         ),
-        Figure.of(
+        Figure.from_share(
             f"recall at 5, {name}: both",
             by_both,
             floor=Floor(better, "the better one alone"),

@@ -19,7 +19,7 @@ BUNDLED = "bundled"
 MIN_SIMILARITY = 0.22
 """Cosine below which nothing is recalled; chosen with the bundled embedder on ``tests/memory/facts.json``,
 where it keeps 34 of 46 right facts and leaves 14 of 16 unrelated requests without any
-(``python -m training.embedder.similarity_bounds``)."""
+(``python -m benchmarks.retrieval.similarity_bounds``)."""
 
 _ALLOWED = (
     "allowed: 'bundled', a sentence-transformers folder with modules.json and *.safetensors, "

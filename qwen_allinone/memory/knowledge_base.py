@@ -23,8 +23,8 @@ _PREFIX = "base-"
 _MIN_SIMILARITY: dict[Language, float] = {"zh": 0.24, "en": 0.3}
 """Cosine below which a passage does not fit a question in that language. Chosen with the bundled embedder on 60
 held-out paragraphs of XQuAD cut to 300 characters and 200 + 200 questions per language
-(``python -m training.embedder.similarity_bounds``): it keeps 88 % of the questions that one of them answers, and finds
-nothing for 90 % (zh) and 80 % (en) of those about other paragraphs."""
+(``python -m benchmarks.retrieval.similarity_bounds``): it keeps 88 % of the questions that one of them answers, and
+finds nothing for 90 % (zh) and 80 % (en) of those about other paragraphs."""
 
 
 @dataclass(frozen=True)

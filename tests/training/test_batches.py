@@ -3,15 +3,16 @@
 import copy
 import random
 from dataclasses import replace
+from itertools import chain
 
 import pytest
 import torch
 
 from qwen_allinone.model import SharedQwen
-from training import circuit
-from training.__main__ import _in_training
+from training import initialisation
 from training.batches import collate
-from training.lessons import Lesson, Teacher
+from training.example_builder import Example, ExampleBuilder
+from training.recipe import in_training
 from training.sources import Item
 from training.train import leaf_costs, loss_of
 
@@ -27,63 +28,66 @@ def items() -> list[Item]:
 
 
 @pytest.fixture
-def lessons(qwen: SharedQwen, items: list[Item]) -> list[Lesson]:
-    """One lesson on each text."""
-    teacher = Teacher(qwen.chat, items[1:2] * 8, text_tokens=50)
-    drawn = [teacher.lesson(item, random.Random(seed)) for seed, item in enumerate(items)]
-    return [lesson for lesson in drawn if lesson is not None]
+def examples(qwen: SharedQwen, items: list[Item]) -> list[Example]:
+    """One example on each text."""
+    builder = ExampleBuilder(qwen.chat, items[1:2] * 8, text_tokens=50)
+    drawn = [builder.example(item, random.Random(seed)) for seed, item in enumerate(items)]
+    return [example for example in drawn if example is not None]
 
 
-def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, lessons: list[Lesson]) -> None:
+def _scores(qwen: SharedQwen, examples: list[Example]) -> list[float]:
+    """Return the scorer's likelihood of each leaf."""
+    scores: list[float] = []
+    for example in examples:
+        scores += chain.from_iterable(qwen._scorer.score(example.prefix, example.branches))
+    return scores
+
+
+def test_a_batch_costs_what_the_scorer_finds(qwen: SharedQwen, examples: list[Example]) -> None:
     """The likelihood of each leaf in a padded batch equals the scorer's for the same prefix and branches."""
     with torch.no_grad():
-        found = (-leaf_costs(qwen.model, collate(lessons))).tolist()
-    expected = [
-        score for lesson in lessons for branch in qwen._scorer.score(lesson.prefix, lesson.branches) for score in branch
-    ]
+        found = (-leaf_costs(qwen.model, collate(examples))).tolist()
+    expected = _scores(qwen, examples)
     assert found == pytest.approx(expected, abs=1e-3)
 
 
 def test_options_cost_early_what_a_model_that_has_grown_finds(fresh: SharedQwen, items: list[Item]) -> None:
     """It reads the layers before those for replies, and scores by the embedding, as the model does that ships."""
     model = copy.deepcopy(fresh.model)
-    circuit.grow(model)
+    initialisation.grow(model)
     with torch.no_grad():
-        for weight in circuit.language_weights(model):
+        for weight in initialisation.language_weights(model):
             weight.normal_(std=0.1)
-    grown = _in_training(model, fresh.tokenizer)
-    teacher = Teacher(grown.chat, items[1:2] * 8, text_tokens=50)
-    drawn = [teacher.lesson(item, random.Random(3)) for item in (items[0], items[2])]
-    lessons = [lesson for lesson in drawn if lesson is not None]
+    grown = in_training(model, fresh.tokenizer)
+    builder = ExampleBuilder(grown.chat, items[1:2] * 8, text_tokens=50)
+    drawn = [builder.example(item, random.Random(3)) for item in (items[0], items[2])]
+    examples = [example for example in drawn if example is not None]
     with torch.no_grad():
-        early, late = (leaf_costs(model, collate(lessons), early=early) for early in (True, False))
-    expected = [
-        score
-        for lesson in lessons
-        for branch in grown._scorer.score(lesson.prefix, lesson.branches)
-        for score in branch
-    ]
+        early, late = (leaf_costs(model, collate(examples), early=early) for early in (True, False))
+    expected = _scores(grown, examples)
     assert (-early).tolist() == pytest.approx(expected, abs=1e-3)
     assert (early - late).abs().min() > 0.01
 
 
-def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(qwen: SharedQwen, lessons: list[Lesson]) -> None:
-    """With one question in the batch, loss and its share for the words follow from the scorer's likelihoods by hand."""
-    lesson = next(lesson for lesson in lessons if len(lesson.branches[0].leaves) > 1)
-    lesson = replace(lesson, branches=lesson.branches[:1], answers=lesson.answers[:1])
-    (scores,) = qwen._scorer.score(lesson.prefix, lesson.branches)
-    shares = torch.tensor(lesson.answers[0])
-    lengths = torch.tensor([float(len(leaf)) for leaf in lesson.branches[0].leaves])
+def test_the_loss_of_a_decision_is_the_cross_entropy_over_its_options(
+    qwen: SharedQwen, examples: list[Example]
+) -> None:
+    """Loss and its share for the words follow from the scorer's likelihoods by hand, for one question."""
+    example = next(example for example in examples if len(example.branches[0].leaves) > 1)
+    example = replace(example, branches=example.branches[:1], answers=example.answers[:1])
+    (scores,) = qwen._scorer.score(example.prefix, example.branches)
+    shares = torch.tensor(example.answers[0])
+    lengths = torch.tensor([float(len(leaf)) for leaf in example.branches[0].leaves])
     per_token = torch.tensor(scores) / lengths
     expected = -(shares * torch.log_softmax(per_token, dim=0)).sum() - 3 * 0.02 * (shares * per_token).sum()
     with torch.no_grad():
-        assert loss_of(qwen.model, collate([lesson]), words=3.0).item() == pytest.approx(expected.item(), rel=1e-3)
+        assert loss_of(qwen.model, collate([example]), words=3.0).item() == pytest.approx(expected.item(), rel=1e-3)
 
 
-def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, lessons: list[Lesson]) -> None:
+def test_the_loss_falls_when_a_batch_is_learned(qwen: SharedQwen, examples: list[Example]) -> None:
     """A few steps on one batch make its answers more likely."""
     model = copy.deepcopy(qwen.model)
-    batch = collate(lessons)
+    batch = collate(examples)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(6):

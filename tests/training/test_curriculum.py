@@ -1,11 +1,11 @@
-"""What is drawn when."""
+"""The order of the training."""
 
 import pytest
 
 from qwen_allinone.model import SharedQwen
 from training.batches import Batch
 from training.curriculum import Curriculum, Progress, Stage
-from training.lessons import Teacher
+from training.example_builder import ExampleBuilder
 from training.sources import Item, Source
 
 
@@ -19,7 +19,7 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
         Stage(until=1, bare=0.5, asked_of_replies=0, replies=1000, own_routes=0, cut=0, words=1, batch=0.4),
     )
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=stages, step_tokens=1000, seed=1)
+    return Curriculum(ExampleBuilder(qwen.chat, talk, text_tokens=40), sources, stages=stages, step_tokens=1000, seed=1)
 
 
 def _batches(curriculum: Curriculum, progress: Progress) -> list[Batch]:
@@ -37,14 +37,15 @@ def test_stages_weigh_the_replies(curriculum: Curriculum) -> None:
 def test_every_text_comes_before_any_comes_again(curriculum: Curriculum) -> None:
     """Each round of a source holds all of its texts, in another order each time."""
     progress = Progress(total=100)
-    rounds = [[curriculum._next(curriculum._sources[0], progress) for _ in range(30)] for _ in range(2)]
-    assert sorted(rounds[0]) == sorted(rounds[1]) == list(range(30))
-    assert rounds[0] != rounds[1]
+    drawn = [curriculum._next(curriculum._sources[0], progress) for _ in range(60)]
+    first, second = drawn[:30], drawn[30:]
+    assert sorted(first) == sorted(second) == list(range(30))
+    assert first != second
 
 
 @pytest.mark.parametrize(("seen", "most"), [(0, 500), (60, 200)])
 def test_batches_keep_to_their_size(curriculum: Curriculum, seen: int, most: int) -> None:
-    """A batch holds no more tokens than its stage allows, padding included, unless a single lesson is longer."""
+    """A batch holds no more tokens than its stage allows, padding included, unless a single example is longer."""
     batches = _batches(curriculum, Progress(total=100, seen=seen))
     assert all(batch.size <= most or len(batch.ids) == 1 for batch in batches)
     assert max(batch.size for batch in batches if len(batch.ids) > 1) > most / 2

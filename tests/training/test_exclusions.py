@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from qwen_allinone.errors import DataFileError
 from qwen_allinone.eval import LabelledSet
-from training.exclusions import unjudged
+from training.exclusions import Exclusions
 from training.public_sets import held_out_labels
 from training.sources import Item, Source
 
@@ -21,14 +22,14 @@ def _judged(name: str) -> dict[str, object]:
 
 
 def _left(item: Item) -> list[Item]:
-    (source,) = unjudged([Source("some", 0.5, [_FREE, item])])
+    (source,) = Exclusions.from_paths([SETS]).applied_to([Source("some", 0.5, [_FREE, item])])
     assert (source.name, source.share, source.items[0]) == ("some", 0.5, _FREE)
     return list(source.items[1:])
 
 
 @pytest.mark.parametrize("name", ["intents", "yes_no", "chats", "custom_routes"])
 def test_texts_of_the_benchmark_are_dropped(name: str) -> None:
-    """As a text or as a reply, whatever stands around them."""
+    """They are dropped as a text and as a reply, whatever stands around them."""
     text = str(_judged(name)["text"])
     assert _left(Item(text.upper(), "some")) == []
     assert _left(Item("say it", "some", reply=text)) == []
@@ -61,6 +62,19 @@ def test_judged_routes_and_memories_are_not_trained_on() -> None:
     assert _left(Item("dinner?", "some", reply="No mango.", memory=memory)) == []
 
 
+def test_without_files_only_the_sets_of_the_package_are_judged() -> None:
+    """The caller names everything else."""
+    text = str(_judged("chats")["text"])
+    assert Exclusions.from_paths([]).applied_to([Source("some", 0.5, [Item(text, "some")])])
+
+
+def test_a_file_without_texts_is_an_error(tmp_path: Path) -> None:
+    """The line is named."""
+    (tmp_path / "a.jsonl").write_text('{"words": "hello"}\n', encoding="utf-8")
+    with pytest.raises(DataFileError, match=r"a\.jsonl, line 1: there is no text"):
+        Exclusions.from_paths([tmp_path])
+
+
 def test_held_out_labels_are_words() -> None:
-    """As a caller would write them, the Chinese ones too."""
+    """A caller would write them so, the Chinese ones too."""
     assert {"play music", "add to playlist", "天气"} <= held_out_labels()

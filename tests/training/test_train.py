@@ -11,9 +11,9 @@ import torch
 
 from qwen_allinone.model import SharedQwen
 from training.batches import Batch
-from training.circuit import decision_weights, grow, is_grown, language_weights
 from training.curriculum import BOTH, DECISIONS, REPLIES, Curriculum, Stage
-from training.lessons import Teacher
+from training.example_builder import ExampleBuilder
+from training.initialisation import decision_weights, grow, is_grown, language_weights
 from training.sizes import Schedule
 from training.sources import Item, Source
 from training.train import Training
@@ -32,7 +32,7 @@ def curriculum(qwen: SharedQwen) -> Curriculum:
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
     talk = [Item(f"say {number}", "replies", routes=("chat",), reply=f"{number}!") for number in range(40)]
     sources = [Source("inputs", 0.5, moods), Source("replies", 0.5, talk)]
-    return Curriculum(Teacher(qwen.chat, talk, text_tokens=40), sources, stages=BOTH, step_tokens=2000, seed=3)
+    return Curriculum(ExampleBuilder(qwen.chat, talk, text_tokens=40), sources, stages=BOTH, step_tokens=2000, seed=3)
 
 
 _MOODS = ("positive", "negative")
@@ -149,8 +149,8 @@ def test_the_pace_of_a_stage_moves_what_was_added_and_nothing_else(qwen: SharedQ
 def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen) -> None:
     """Only what was added for them moves, not even the norm that decisions are read through."""
     talk = [Item(f"say {number}", "replies", reply=f"{number}!") for number in range(40)]
-    teacher = Teacher(qwen.chat, talk, text_tokens=40)
-    alone = Curriculum(teacher, [Source("replies", 1, talk)], stages=REPLIES, step_tokens=2000, seed=3)
+    builder = ExampleBuilder(qwen.chat, talk, text_tokens=40)
+    alone = Curriculum(builder, [Source("replies", 1, talk)], stages=REPLIES, step_tokens=2000, seed=3)
     model = copy.deepcopy(qwen.model)
     layers = len(model.model.layers)
     grow(model)
@@ -166,8 +166,8 @@ def test_replies_alone_leave_the_decisions_as_they_are(qwen: SharedQwen) -> None
 def test_decisions_alone_leave_what_was_added_for_replies_as_it_is(qwen: SharedQwen) -> None:
     """All that they are read through learns: the embedding, the layers before those for replies, and the norm."""
     moods = [Item(f"text number {number} is {word}", "inputs", mood=word) for number in range(40) for word in _MOODS]
-    teacher = Teacher(qwen.chat, [], text_tokens=40)
-    alone = Curriculum(teacher, [Source("inputs", 1, moods)], stages=DECISIONS, step_tokens=2000, seed=3)
+    builder = ExampleBuilder(qwen.chat, [], text_tokens=40)
+    alone = Curriculum(builder, [Source("inputs", 1, moods)], stages=DECISIONS, step_tokens=2000, seed=3)
     model = copy.deepcopy(qwen.model)
     layers = len(model.model.layers)
     grow(model)
@@ -195,7 +195,7 @@ def test_words_that_are_hardly_written_stay_in_the_output_layer(qwen: SharedQwen
 
 
 def test_the_average_is_in_place_only_meanwhile(qwen: SharedQwen, curriculum: Curriculum) -> None:
-    """What is checked on the way is the average; the training goes on from its own weights."""
+    """The average is checked on the way; the training goes on from its own weights."""
     training = Training(copy.deepcopy(qwen.model), _schedule())
     for batch in curriculum.pool(training.progress):
         training._step(batch, _STAGE)

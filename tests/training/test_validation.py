@@ -1,6 +1,7 @@
-"""What a model in training is told about itself."""
+"""Figures of a model in training."""
 
 from dataclasses import replace
+from itertools import product
 
 from qwen_allinone.model import SharedQwen
 from tests.training.conftest import LABELS
@@ -10,13 +11,12 @@ from training.validation import accuracies, reply_costs
 
 def _held(*, shift: int) -> list[Item]:
     """Texts made of the words of a label, each with the label so many places further."""
-    labels = list(LABELS)
-    return [
-        Item(f"{word} {other}", "intents", intent=labels[(place + shift) % len(labels)], intents=labels)
-        for place, words in enumerate(LABELS.values())
-        for word in words.split()
-        for other in words.split()
-    ]
+    labels, items = list(LABELS), []
+    for place, words in enumerate(LABELS.values()):
+        right = labels[(place + shift) % len(labels)]
+        for word, other in product(words.split(), repeat=2):
+            items.append(Item(f"{word} {other}", "intents", intent=right, intents=labels))
+    return items
 
 
 def test_accuracy_is_the_share_that_is_right(fresh: SharedQwen) -> None:

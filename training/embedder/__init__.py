@@ -1,1 +1,1 @@
-"""The bundled sentence embedder: its training, its figures, and the bounds that the memory takes from it."""
+"""The recipe of the bundled sentence embedder."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ class EncodedPairs:
     groups: torch.Tensor
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, pairs: list[Pair]) -> "EncodedPairs":
+    def from_pairs(cls, tokenizer: Tokenizer, pairs: list[Pair]) -> "EncodedPairs":
         groups = np.unique([pair.group for pair in pairs], return_inverse=True)[1]
         left = _encode(tokenizer, [pair.left for pair in pairs])
         return cls(left, _encode(tokenizer, [pair.right for pair in pairs]), torch.from_numpy(groups))
@@ -47,7 +47,8 @@ def contrast(table: TokenTable, sets: list[EncodedPairs], *, seed: int) -> None:
     rng = np.random.default_rng(seed)
     optimizer = torch.optim.Adam(table.parameters(), lr=LEARNING_RATE)
     steps = EPOCHS * sum(1 for _ in _batches(sets, np.random.default_rng(seed)))
-    for step, (pairs, rows) in enumerate(batch for _ in range(EPOCHS) for batch in _batches(sets, rng)):
+    epochs = (_batches(sets, rng) for _ in range(EPOCHS))
+    for step, (pairs, rows) in enumerate(chain.from_iterable(epochs)):
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * max(0.02, 1 - step / steps)
         vectors = table()
         left = _texts_of(vectors, [_crop(pairs.left[row], rng) for row in rows])

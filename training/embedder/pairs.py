@@ -5,6 +5,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -23,7 +24,7 @@ _ASKED_EN = (
 
 @dataclass(frozen=True)
 class Pair:
-    """Two texts that mean or concern the same."""
+    """Two texts of one meaning or subject."""
 
     left: str
     right: str
@@ -32,21 +33,21 @@ class Pair:
 
 
 def same_meaning(rows: Rows) -> list[Pair]:
-    """The positive ones of labelled pairs."""
+    """Return the positive ones of labelled pairs."""
     return [Pair(row["text"], row["text2"], row["text2"]) for row in rows if row["label"] == "1"]
 
 
 def questions(rows: Rows) -> list[Pair]:
-    """A question with its paragraph, and with the sentence that holds the answer."""
+    """Pair a question with its paragraph, and with the sentence that holds the answer."""
     pairs = [Pair(row["question"], row["context"], row["context"]) for row in rows]
     for row in rows:
-        holding = (part for part in _sentences(row["context"]) if any(answer in part for answer in row["answers"]))
-        pairs += [Pair(row["question"], part, part) for part in list(holding)[:1]]
+        if part := next((part for part in _sentences(row["context"]) if _holds(part, row["answers"])), None):
+            pairs.append(Pair(row["question"], part, part))
     return pairs
 
 
 def translations(left: Rows, right: Rows) -> list[Pair]:
-    """Parallel rows crosswise: question to question, question to paragraph, and paragraph to paragraph."""
+    """Pair parallel rows crosswise: question to question, question to paragraph, and paragraph to paragraph."""
     pairs = []
     for one, other in zip(left, right, strict=True):
         pairs += [
@@ -59,13 +60,17 @@ def translations(left: Rows, right: Rows) -> list[Pair]:
 
 
 def neighbours(texts: Iterable[str], rng: random.Random, count: int) -> list[Pair]:
-    """Two sentences of one text, drawn ``count`` times."""
-    parts = [(text, _sentences(text)) for text in texts]
-    return [_drawn(some, text, rng) for text, some in parts if len(some) > 1 for _ in range(count)]
+    """Draw two sentences of one text, ``count`` times."""
+    pairs: list[Pair] = []
+    for text in texts:
+        parts = _sentences(text)
+        if len(parts) > 1:
+            pairs += [_drawn(parts, text, rng) for _ in range(count)]
+    return pairs
 
 
 def spans(texts: Iterable[str], rng: random.Random, count: int) -> list[Pair]:
-    """A few neighbouring characters or words of a text and the text, drawn ``count`` times: the same words count.
+    """Pair a text with a few neighbouring characters or words of it, ``count`` times: the same words count.
 
     Every other span is put into a question, and every third is the beginning of the text, where names stand.
     """
@@ -84,12 +89,15 @@ def spans(texts: Iterable[str], rng: random.Random, count: int) -> list[Pair]:
 
 
 def turns(rows: Rows) -> list[Pair]:
-    """What is said and what is said to it."""
-    return [Pair(a, b, b) for row in rows for a, b in zip(row["dialogue"], row["dialogue"][1:], strict=False)]
+    """Pair every turn of a talk with the next one."""
+    pairs: list[Pair] = []
+    for row in rows:
+        pairs += [Pair(turn, answer, answer) for turn, answer in pairwise(row["dialogue"])]
+    return pairs
 
 
 def talks(rows: Rows, rng: random.Random, count: int) -> list[Pair]:
-    """One turn of a talk with all others of the talk, drawn ``count`` times."""
+    """Pair one turn of a talk with all others of the talk, ``count`` times."""
     pairs = []
     for row in rows:
         said = row["dialogue"]
@@ -99,12 +107,19 @@ def talks(rows: Rows, rng: random.Random, count: int) -> list[Pair]:
 
 
 def same_label(rows: Rows, rng: random.Random, count: int) -> list[Pair]:
-    """Two texts of one label, at most ``count`` times a label."""
+    """Draw two texts of one label, at most ``count`` times a label."""
     texts: dict[str, list[str]] = defaultdict(list)
     for row in rows:
         texts[row["label"]].append(row["text"])
     texts.pop("oos", None)
-    return [_drawn(some, label, rng) for label, some in texts.items() for _ in range(min(count, len(some) // 2))]
+    pairs: list[Pair] = []
+    for label, some in texts.items():
+        pairs += [_drawn(some, label, rng) for _ in range(min(count, len(some) // 2))]
+    return pairs
+
+
+def _holds(sentence: str, answers: Sequence[str]) -> bool:
+    return any(answer in sentence for answer in answers)
 
 
 def _sentences(text: str) -> list[str]:
@@ -117,5 +132,5 @@ def _drawn(texts: Sequence[str], group: str, rng: random.Random) -> Pair:
 
 
 def _spaced(text: str) -> bool:
-    """Whether words are separated by spaces."""
+    """Return true if words are separated by spaces."""
     return text.count(" ") * 10 > len(text)

@@ -1,15 +1,15 @@
-"""What the embedder learns from, what is held out to choose between variants, and what is held out to measure it.
+"""Data of the embedder, and the texts of it that are held out.
 
-Measured on: all of ``zh_kdconv_travel_*``, every second article of ``zh_xquad`` and ``en_xquad`` (the same ones), all
-of ``zh_bustm_pairs``, and 2,000 positive pairs of ``zh_atec_pairs``. Chosen on: every fifth paragraph of
-``zh_cmrc2018``, ``zh_csl_title_dev``, and 1,000 further pairs of ``zh_atec_pairs``. Nothing is learned from any of
-these texts, nor from a pair that shares a text with them.
+Held out to measure: all of ``zh_kdconv_travel_*``, every second article of ``zh_xquad`` and ``en_xquad`` (the same
+ones), all of ``zh_bustm_pairs``, and 2,000 positive pairs of ``zh_atec_pairs``, the first that the seed draws. Held out
+to choose between variants: every fifth paragraph of ``zh_cmrc2018``, ``zh_csl_title_dev``, and 1,000 further pairs of
+``zh_atec_pairs``. Nothing is learned from any of these texts, nor from a pair that shares a text with them.
 """
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from training.embedder import pairs as make
@@ -34,34 +34,17 @@ _DIVIDED = (
 
 
 @dataclass(frozen=True)
-class SearchTask:
-    """Questions, passages, and for each question which passages answer it."""
-
-    name: str
-    questions: list[str]
-    passages: list[str]
-    answers: list[set[int]]
-
-    @property
-    def held_out(self) -> set[str]:
-        """All its texts."""
-        return {*self.questions, *self.passages}
-
-
-@dataclass(frozen=True)
 class RetrievalData:
-    """Everything, already split."""
+    """Everything to learn from."""
 
     pairs: dict[str, list[Pair]]
     texts: list[str]
     dictionary: list[tuple[str, str]]
-    validation: list[SearchTask]
-    test: list[SearchTask]
 
 
 @dataclass(frozen=True)
 class _Learned:
-    """The rows of divided data sets that are learned from."""
+    """Rows of divided data sets that are learned from."""
 
     atec: Rows
     cmrc: Rows
@@ -71,12 +54,12 @@ class _Learned:
 
 
 def missing(folder: Path) -> list[str]:
-    """The data sets that are not in the folder."""
+    """Return the names of the data sets that are not in the folder."""
     return [name for name in (*_TEXTS, *_CHATS, *_DIVIDED) if not (folder / f"{name}.jsonl.gz").is_file()]
 
 
 def load(folder: Path, seed: int) -> RetrievalData:
-    """Read the data folder and split it.
+    """Read the data folder, without what is held out.
 
     Raises:
         FileNotFoundError: a data set is missing.
@@ -84,33 +67,33 @@ def load(folder: Path, seed: int) -> RetrievalData:
     rng = random.Random(seed)
     rows = {name: rows_of(folder / f"{name}.jsonl.gz") for name in sorted((*_TEXTS, *_CHATS, *_DIVIDED))}
     dictionary = [(left, right) for left, right in map(str.split, DICTIONARY.read_text("utf-8").splitlines())]
-    atec, atec_test = _drawn_pairs("atec pairs", rows["retrieval/zh_atec_pairs"], 2000, rng)
-    atec, atec_validation = _drawn_pairs("atec pairs", atec, 1000, rng)
+    learned, held_out = _split(rows, rng)
+    pairs = {}
+    for name, found in _pairs(rows, learned, dictionary, rng).items():
+        pairs[name] = [pair for pair in found if not {pair.left, pair.right} & held_out]
+    texts = [text for text in _texts(rows, learned) if text not in held_out]
+    return RetrievalData(pairs, texts, dictionary)
+
+
+def _split(rows: dict[str, Rows], rng: random.Random) -> tuple[_Learned, set[str]]:
+    """Return the rows to learn from, and every text that is held out."""
+    atec, atec_test = drawn_pairs(rows["retrieval/zh_atec_pairs"], 2000, rng)
+    atec, atec_validation = drawn_pairs(atec, 1000, rng)
     cmrc, cmrc_validation = _divided(rows["retrieval/zh_cmrc2018"], lambda place: place % 5 == 0)
     zh_xquad, zh_test = _divided(rows["retrieval/zh_xquad"], lambda place: place // _ARTICLE % 2 == 1)
     en_xquad, en_test = _divided(rows["retrieval/en_xquad"], lambda place: place // _ARTICLE % 2 == 1)
-    validation = [_reading("cmrc", cmrc_validation), _titles(rows["summary/zh_csl_title_dev"]), atec_validation]
-    test = [
-        _kdconv(rows),
-        _reading("xquad zh", zh_test),
-        _reading("xquad en", en_test),
-        atec_test,
-        _paraphrases("bustm pairs", rows["retrieval/zh_bustm_pairs"]),
-        _across("xquad zh to en", zh_test, en_test),
-        _across("xquad en to zh", en_test, zh_test),
-    ]
-    learned = _Learned(
-        atec, cmrc, zh_xquad, en_xquad, [row for row in rows["chat/zh_kdconv"] if row["topic"] != "travel"]
-    )
-    held_out = set().union(*(task.held_out for task in [*validation, *test]))
-    pairs = _pairs(rows, learned, dictionary, rng)
-    return RetrievalData(
-        pairs={name: [pair for pair in some if not {pair.left, pair.right} & held_out] for name, some in pairs.items()},
-        texts=[text for text in _texts(rows, learned) if text not in held_out],
-        dictionary=dictionary,
-        validation=validation,
-        test=test,
-    )
+    kdconv = [row for row in rows["chat/zh_kdconv"] if row["topic"] != "travel"]
+    held_out = {row["text"] for row in rows["retrieval/zh_kdconv_travel_passages"]}
+    held_out |= {row["question"] for row in rows["retrieval/zh_kdconv_travel_dev"]}
+    for row in (*cmrc_validation, *zh_test, *en_test):
+        held_out |= {row["question"], row["context"]}
+    bustm = rows["retrieval/zh_bustm_pairs"]
+    held_out |= {row["text2"] for row in bustm}  # all are searched, for the first texts of positive pairs
+    for row in (*atec_test, *atec_validation, *(row for row in bustm if row["label"] == "1")):
+        held_out |= {row["text"], row["text2"]}
+    for row in rows["summary/zh_csl_title_dev"]:
+        held_out |= {row["summary"], row["text"]}
+    return _Learned(atec, cmrc, zh_xquad, en_xquad, kdconv), held_out
 
 
 def _pairs(
@@ -148,11 +131,10 @@ def _pairs(
 
 
 def _texts(rows: dict[str, Rows], learned: _Learned) -> Iterator[str]:
-    for row in [*learned.kdconv, *(row for name in _CHATS for row in rows[name])]:
-        yield "\n".join(row["dialogue"])
-    for name in _TEXTS:
-        for row in rows[name]:
-            yield "\n".join(row[key] for key in ("text", "summary", "title") if row.get(key))
+    for talk in chain(learned.kdconv, *(rows[name] for name in _CHATS)):
+        yield "\n".join(talk["dialogue"])
+    for row in chain.from_iterable(rows[name] for name in _TEXTS):
+        yield "\n".join(row[key] for key in ("text", "summary", "title") if row.get(key))
     for row in learned.atec:
         yield from (row["text"], row["text2"])
     for part in (learned.cmrc, learned.zh_xquad, *[learned.en_xquad] * 3):  # there is little English prose
@@ -169,55 +151,15 @@ def _contexts(rows: Rows) -> list[str]:
 
 
 def _divided(rows: Rows, is_held_out: Callable[[int], bool]) -> tuple[Rows, Rows]:
-    """Rows to learn from and rows held out, by the place of their paragraph."""
+    """Return the rows to learn from and the rows held out, by the place of their paragraph."""
     held_out = {context for place, context in enumerate(_contexts(rows)) if is_held_out(place)}
     return [row for row in rows if row["context"] not in held_out], [row for row in rows if row["context"] in held_out]
 
 
-def _drawn_pairs(name: str, rows: Rows, count: int, rng: random.Random) -> tuple[Rows, SearchTask]:
-    """Hold out so many positive pairs, and take every other pair that shares a text with them away."""
+def drawn_pairs(rows: Rows, count: int, rng: random.Random) -> tuple[Rows, Rows]:
+    """Draw so many positive pairs to hold out, and leave out every other pair that shares a text with them."""
     held_out = rng.sample([row for row in rows if row["label"] == "1"], count)
-    texts = {text for row in held_out for text in (row["text"], row["text2"])}
-    learned = [row for row in rows if row["text"] not in texts and row["text2"] not in texts]
-    return learned, _paraphrases(name, held_out)
-
-
-def _paraphrases(name: str, rows: Rows) -> SearchTask:
-    """The first texts of positive pairs ask, all second texts are searched."""
-    passages = _unique(row["text2"] for row in rows)
-    places = {passage: place for place, passage in enumerate(passages)}
-    answers: dict[str, set[int]] = defaultdict(set)
-    for row in rows:
-        if row["label"] == "1":
-            answers[row["text"]].add(places[row["text2"]])
-    return SearchTask(name, list(answers), passages, list(answers.values()))
-
-
-def _kdconv(rows: dict[str, Rows]) -> SearchTask:
-    passages = rows["retrieval/zh_kdconv_travel_passages"]
-    questions = rows["retrieval/zh_kdconv_travel_dev"]
-    answers = [
-        {index for index, passage in enumerate(passages) if passage["title"] in row["gold_titles"]} for row in questions
-    ]
-    return SearchTask(
-        "kdconv travel", [row["question"] for row in questions], [passage["text"] for passage in passages], answers
-    )
-
-
-def _titles(rows: Rows) -> SearchTask:
-    return SearchTask(
-        "csl titles", [row["summary"] for row in rows], [row["text"] for row in rows], [{i} for i in range(len(rows))]
-    )
-
-
-def _reading(name: str, rows: Rows) -> SearchTask:
-    return _across(name, rows, rows)
-
-
-def _across(name: str, asked: Rows, answering: Rows) -> SearchTask:
-    """Questions of some rows, paragraphs of the same rows in another language."""
-    passages = _contexts(answering)
-    places = {passage: place for place, passage in enumerate(passages)}
-    return SearchTask(
-        name, [row["question"] for row in asked], passages, [{places[row["context"]]} for row in answering]
-    )
+    texts: set[str] = set()
+    for row in held_out:
+        texts |= {row["text"], row["text2"]}
+    return [row for row in rows if row["text"] not in texts and row["text2"] not in texts], held_out

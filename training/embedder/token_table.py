@@ -1,4 +1,4 @@
-"""The vectors of all tokens of the embedder, before and while they are trained."""
+"""Vectors of all tokens of the embedder, before and while they are trained."""
 
 import re
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ from tokenizers import Tokenizer
 from training import cooccurrence
 
 DIMENSION = 448
-WINDOW = 8  # tokens to each side that count as company
+WINDOW = 8  # tokens to each side that count as context
 RARITY = 3e-4  # share of all tokens from which a token counts half
-COMPANY = 0.2  # how much of a first vector is the token's company; the rest is noise that tells it from all others
+CONTEXT = 0.2  # share of the contexts in a first vector; the rest is noise that tells it from all others
 
 _Vectors = NDArray[np.float32]
 
@@ -30,7 +30,7 @@ class TokenTable(torch.nn.Module):
         self.letters = torch.nn.Parameter(torch.sparse.mm(self.shares.t(), first) / (users + 1e-9))
 
     def forward(self) -> torch.Tensor:
-        """*Shape:* (tokens, dimension)."""
+        """Return the vectors. *Shape:* (tokens, dimension)."""
         spread: torch.Tensor = torch.sparse.mm(self.shares, self.letters)
         return self.own + spread
 
@@ -38,9 +38,9 @@ class TokenTable(torch.nn.Module):
 def first_vectors(
     tokenizer: Tokenizer, texts: Sequence[str], translations: Sequence[tuple[str, str]], *, seed: int
 ) -> _Vectors:
-    """A vector for every token; its length is the token's smooth inverse frequency. *Shape:* (tokens, dimension).
+    """Return a vector for every token, as long as its smooth inverse frequency. *Shape:* (tokens, dimension).
 
-    In the texts a word stands for its translation every second time, so both keep the same company; they also share
+    In the texts a word stands for its translation every second time, so both share their contexts; they also share
     their noise. Source of the length: Arora et al., 2017, "A Simple but Tough-to-Beat Baseline for Sentence
     Embeddings".
     """
@@ -49,19 +49,19 @@ def first_vectors(
     ids = [np.array(text.ids, dtype=np.int64) for text in tokenizer.encode_batch(list(texts), add_special_tokens=False)]
     partners = _partners(tokenizer, translations)
     mixed = [np.where(rng.random(len(text)) < 0.5, partners[text], text) for text in ids]
-    company = cooccurrence.token_vectors(
+    contexts = cooccurrence.token_vectors(
         (text.tolist() for text in mixed), size=size, width=DIMENSION, window=WINDOW, seed=seed
     )
     noise = rng.standard_normal((size, DIMENSION)).astype(np.float32) / np.sqrt(DIMENSION)
     noise = _unit(noise + noise[partners])
     share = np.bincount(np.concatenate(ids), minlength=size) / max(1, sum(map(len, ids)))
-    vectors = _unit(COMPANY * company + (1 - COMPANY) * noise)
+    vectors = _unit(CONTEXT * contexts + (1 - CONTEXT) * noise)
     weighted: _Vectors = (vectors * (RARITY / (RARITY + share))[:, None]).astype(np.float32)
     return weighted
 
 
 def _partners(tokenizer: Tokenizer, translations: Sequence[tuple[str, str]]) -> NDArray[np.int64]:
-    """For each token the token that translates it, or itself."""
+    """Return for each token the token that translates it, or itself."""
     partners = np.arange(tokenizer.get_vocab_size())
     for left, right in translations:
         ids = [tokenizer.encode(word, add_special_tokens=False).ids for word in (left, right)]
@@ -76,7 +76,7 @@ def _unit(vectors: _Vectors) -> _Vectors:
 
 
 def _letter_shares(tokenizer: Tokenizer) -> torch.Tensor:
-    """Which letters make up which token, every row adding up to 1. *Shape:* (tokens, letters), sparse."""
+    """Return the shares of letters in tokens, every row adding up to 1. *Shape:* (tokens, letters), sparse."""
     numbers: dict[str, int] = {}
     cells: list[tuple[int, int, float]] = []
     for token in range(tokenizer.get_vocab_size()):
@@ -89,10 +89,16 @@ def _letter_shares(tokenizer: Tokenizer) -> torch.Tensor:
 
 
 def _letters(token: str) -> list[str]:
-    """The characters of a token; of a Latin word its 3- and 4-grams, with its ends marked."""
+    """Return the characters of a token; of a Latin word its 3- and 4-grams, with its ends marked."""
     if token.startswith("<0x"):  # a byte
         return []
     if not re.match("[a-z]", token):
         return list(token)
+    if len(token) <= 2:
+        return []
     marked = f"^{token}$"
-    return [marked[i : i + size] for size in (3, 4) for i in range(len(marked) - size + 1)] if len(token) > 2 else []
+    return [*_runs(marked, 3), *_runs(marked, 4)]
+
+
+def _runs(word: str, size: int) -> list[str]:
+    return [word[start : start + size] for start in range(len(word) - size + 1)]

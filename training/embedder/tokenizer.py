@@ -4,6 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers, trainers
 from tokenizers.models import BPE
@@ -12,7 +13,7 @@ from qwen_allinone.model.language import language_of
 
 TOKENS = 8_500
 SEEN = 20  # times a character must occur to be a token
-ENGLISH = 2  # how often each English text counts, as there is little English
+ENGLISH = 2  # times that each English text counts, as there is little English
 
 _WORDS = Regex(r"[\p{Latin}]+|[\u3400-\u9fff\uf900-\ufaff]+|[0-9]|[^\s]")
 _BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
@@ -20,7 +21,7 @@ _LONG_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]{4}")
 
 
 def train_tokenizer(texts: Sequence[str]) -> Tokenizer:
-    """A BPE over Latin words, runs of Han characters and single other signs; what is in no token falls back to bytes.
+    """Train a BPE over Latin words, runs of Han characters and single other signs; the rest falls back to bytes.
 
     Every frequent character is a token, and so are the 3,755 most common Han characters whether seen or not. Han tokens
     have at most three characters: the longer they are, the more often a name is cut differently in two texts.
@@ -35,9 +36,8 @@ def train_tokenizer(texts: Sequence[str]) -> Tokenizer:
         max_token_length=12,
         show_progress=False,
     )
-    tokenizer.train_from_iterator(
-        (text for text in texts for _ in range(ENGLISH if language_of(text) == "en" else 1)), trainer
-    )
+    repeated = chain.from_iterable([text] * (ENGLISH if language_of(text) == "en" else 1) for text in texts)
+    tokenizer.train_from_iterator(repeated, trainer)
     merges = [(left, right) for left, right in json.loads(tokenizer.to_str())["model"]["merges"]]
     merges = [merge for merge in merges if not _LONG_HAN.search("".join(merge))]
     merges = merges[: TOKENS - len(alphabet) - len(_BYTES)]
@@ -65,7 +65,7 @@ def _alphabet(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
 
 
 def _common_han() -> Iterator[str]:
-    """The characters of the first level of GB 2312, the ones in daily use."""
+    """Yield the characters of the first level of GB 2312, the ones in daily use."""
     for row in range(0xB0, 0xD8):
         for cell in range(0xA1, 0xFF):
             yield from bytes([row, cell]).decode("gb2312", "ignore")

@@ -1,4 +1,4 @@
-"""A new model decides as the bag of tokens does, before any training."""
+"""A new model decides as the bag of words does, before any training."""
 
 import copy
 from pathlib import Path
@@ -10,7 +10,7 @@ from transformers import Qwen2ForCausalLM
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.chatml import Message
 from tests.training.conftest import LABELS, QUESTION
-from training.circuit import decision_layers, grow, is_grown, language_weights, weights
+from training.initialisation import constructed_weights, decision_layers, grow, is_grown, language_weights
 
 
 @pytest.mark.parametrize("label", LABELS)
@@ -27,8 +27,8 @@ def test_what_others_said_counts_for_little(fresh: SharedQwen, label: str) -> No
     assert fresh.decide(LABELS[label], QUESTION, history=history)["label"].option == label
 
 
-def test_what_is_not_part_of_the_circuit_changes_nothing(fresh: SharedQwen) -> None:
-    """Its parts write zeros until they are trained."""
+def test_what_is_not_constructed_changes_nothing(fresh: SharedQwen) -> None:
+    """All other parts write zeros until they are trained."""
     text = LABELS["music"]
     before = fresh.likelihoods(text, QUESTION)["label"]
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_a_model_that_has_grown_decides_after_the_layers_it_had(fresh: SharedQwe
 
 
 def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen, tmp_path: Path) -> None:
-    """Which is no longer the embedding."""
+    """The output layer is no longer the embedding."""
     grown = copy.deepcopy(fresh.model)
     grow(grown)
     with torch.no_grad():
@@ -80,13 +80,13 @@ def test_a_model_that_has_grown_is_saved_with_its_output_layer(fresh: SharedQwen
 
 
 def test_what_replies_move_is_only_what_was_added(fresh: SharedQwen) -> None:
-    """The circuit stays the same."""
+    """The constructed weights stay the same."""
     grown = copy.deepcopy(fresh.model)
-    before = {id(weight) for weight in weights(grown)}
+    before = {id(weight) for weight in constructed_weights(grown)}
     assert not language_weights(grown)
     old = {id(weight) for weight in grown.parameters()}
     grow(grown)
     language = {id(weight) for weight in language_weights(grown)}
-    assert {id(weight) for weight in weights(grown)} == before
+    assert {id(weight) for weight in constructed_weights(grown)} == before
     assert not language & old
     assert language | old == {id(weight) for weight in grown.parameters()}

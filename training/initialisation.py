@@ -1,8 +1,8 @@
-"""The weights a new model starts from: a circuit that reads off the mean of what the user said.
+"""Constructed initialisation: a new model reads off the mean of what the user said.
 
-Token vectors that were trained as a bag (``bags``) decide well by their mean alone. A network of random layers forgets
-them before it finds that out, so it starts as the bag, in the manner of compiled transformers (Lindner et al., 2023,
-arXiv:2301.05062), and everything else it learns is added to that:
+Token vectors that were trained as a bag of words (``bag_of_words``) decide well by their mean alone. A network of
+random layers forgets them before it finds that out, so it starts as the bag of words, in the manner of compiled
+transformers (Lindner et al., 2023, arXiv:2301.05062), and everything else it learns is added to that:
 
 1. the first head of the first layer looks at the roles named so far and marks every token by how many of them are the
    user;
@@ -11,6 +11,8 @@ arXiv:2301.05062), and everything else it learns is added to that:
    look when a reply takes up a word;
 4. all else writes nothing at first, so the vocabulary is scored by its cosine with that mean.
 """
+
+from itertools import chain
 
 import torch
 from torch.nn.functional import normalize
@@ -23,7 +25,7 @@ from training.sizes import Size
 _NORM = 0.64
 """Length of a token's vector."""
 _FLAG, _SPEAKER = -2, -1
-"""Dimensions that the circuit keeps for itself: whether a token names a role, and whether the user speaks."""
+"""Dimensions reserved for two marks: a token that names a role, and a token that the user speaks."""
 _ROLES: dict[Role, float] = {"user": 1.0, "system": -1.0, "assistant": -1.0}
 _FLAGGED, _MARKED = 0.6, 0.4
 """Parts of a role token's unit vector in those dimensions."""
@@ -31,17 +33,17 @@ _ENDS = -3.0
 """Entry of the end of a turn in the speaker's dimension: it is likely wherever the user does not speak, so that no word
 of an option makes the end less likely than another's."""
 _CARRIED = 0.4
-"""By how much the mean of normalised vectors is multiplied before it is added."""
+"""Factor of the mean of normalised vectors before it is added."""
 _COPIED = 0.1
-"""The same for what the last layer looks at."""
+"""Factor of the vectors that the last layer looks at."""
 _LANGUAGE_LAYERS = 2
-"""Added behind the layers of the decisions."""
+"""Layers added behind those of the decisions."""
 _TO_ROLES, _TO_USER, _FROM_ROLES = (3.0, 3.0), (4.0, 4.4), 4.0
-"""Query and key of the two kinds of attention, and how much less role tokens are looked at."""
+"""Query and key of the two kinds of attention, and the key that turns the second kind away from role tokens."""
 
 
 def new_model(size: Size, vectors: torch.Tensor, chat: ChatML) -> Qwen2ForCausalLM:
-    """A model that decides as the bag does before it is trained.
+    """Return a model that decides as the bag of words does before it is trained.
 
     Args:
         size: of the model.
@@ -83,7 +85,7 @@ def grow(model: Qwen2ForCausalLM) -> None:
     config.num_hidden_layers = start + _LANGUAGE_LAYERS
     config.layer_types = ["full_attention"] * config.num_hidden_layers
     for index in range(start, config.num_hidden_layers):
-        layer = Qwen2DecoderLayer(config, index).to(model.device)
+        layer = Qwen2DecoderLayer(config, index)
         for module in layer.modules():
             if isinstance(module, torch.nn.Linear):
                 torch.nn.init.normal_(module.weight, std=config.initializer_range)
@@ -98,39 +100,41 @@ def grow(model: Qwen2ForCausalLM) -> None:
 
 
 def is_grown(config: PreTrainedConfig) -> bool:
-    """Whether a model has layers of its own for replies."""
+    """Return true if a model has layers of its own for replies."""
     return _language_layers(config) > 0
 
 
 def decision_layers(model: Qwen2ForCausalLM) -> int | None:
-    """After how many layers it is to decide: those it had before it grew; None before."""
+    """Return the number of layers after which it decides, those it had before it grew; None before."""
     return len(model.model.layers) - _language_layers(model.config) if is_grown(model.config) else None
 
 
-def weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that begin with a meaning: the embedding, two attentions, and what the last one passes on."""
+def constructed_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
+    """Return the weights that begin with a meaning: the embedding, two attentions, and two of the last one's parts."""
     first, middle, last = _attentions(model)
-    parts = [model.get_input_embeddings(), first, middle, *_projections(last)[2:]]
-    return [weight for part in parts for weight in part.parameters()]
+    return _parameters(model.get_input_embeddings(), first, middle, *_projections(last)[2:])
 
 
 def all_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Every one."""
+    """Return every weight."""
     return list(model.parameters())
 
 
 def decision_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """All but those that were added for replies."""
+    """Return all weights but those that were added for replies."""
     language = {id(weight) for weight in language_weights(model)}
     return [weight for weight in model.parameters() if id(weight) not in language]
 
 
 def language_weights(model: Qwen2ForCausalLM) -> list[torch.nn.Parameter]:
-    """Those that were added for replies; none before the model has grown."""
+    """Return the weights that were added for replies; none before the model has grown."""
     if not is_grown(model.config):
         return []
-    parts = [*model.model.layers[-_language_layers(model.config) :], model.lm_head]
-    return [weight for part in parts for weight in part.parameters()]
+    return _parameters(*model.model.layers[-_language_layers(model.config) :], model.lm_head)
+
+
+def _parameters(*modules: torch.nn.Module) -> list[torch.nn.Parameter]:
+    return list(chain.from_iterable(module.parameters() for module in modules))
 
 
 def _attentions(model: Qwen2ForCausalLM) -> tuple[torch.nn.Module, torch.nn.Module, torch.nn.Module]:

@@ -1,4 +1,4 @@
-"""Changes that leave the meaning of a text alone: what real input looks like."""
+"""Augmentation: changes that leave the meaning of a text alone, as real input has them."""
 
 import random
 import re
@@ -20,8 +20,8 @@ _INJECTED = ["<|im_end|>", "<|im_start|>system", "<|endoftext|>", "</s>", "[INST
 _MEANING = set("不没无未别非莫勿好坏")
 
 
-def roughened(item: Item, rng: random.Random) -> str:
-    """The text with a few changes: end marks, case, typing errors, Traditional characters, emoji, control tokens."""
+def augmented(item: Item, rng: random.Random) -> str:
+    """Return the text with a few changes: end marks, case, typing errors, old characters, emoji, control tokens."""
     text = item.text
     if rng.random() < 0.25:
         text = text.rstrip("。.!！")
@@ -45,7 +45,7 @@ def roughened(item: Item, rng: random.Random) -> str:
 
 
 def _mistyped_word(text: str, rng: random.Random) -> str:
-    """Two letters swapped, or one lost or doubled, in one longer word."""
+    """Swap two letters, or lose or double one, in one longer word."""
     words = list(re.finditer(r"[A-Za-z]{5,}", text))
     if not words:
         return text
@@ -57,7 +57,7 @@ def _mistyped_word(text: str, rng: random.Random) -> str:
 
 
 def _mistyped_character(text: str, rng: random.Random) -> str:
-    """One character lost or doubled, unless it carries the meaning."""
+    """Lose or double one character that does not carry the meaning."""
     places = [place for place, character in enumerate(text) if character not in _MEANING]
     if len(places) < 6:
         return text

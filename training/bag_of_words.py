@@ -1,13 +1,14 @@
-"""First token vectors that already know the tasks: a text is the mean of its tokens, and nothing else is learned.
+"""Bag-of-words pre-training: token vectors learn the tasks while a text is the mean of its tokens and nothing else.
 
 Mood and routes are read off that mean by one direction each, and a text lies near the label, word or query that belongs
-to it (InfoNCE). It sees a hundred times more texts in a second than the network does, which later starts from its
+to it (InfoNCE). This sees a hundred times more texts in a second than the network does, which later starts from the
 vectors.
 """
 
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, embedding_bag, normalize
 
 from qwen_allinone.model.chatml import ChatML
-from training.lessons import BLANKS, option_leanings
+from training.prompts import BLANKS, option_leanings
 from training.sources import Item, Source
 
 KINDS = ("mood", "sentiment", "chat", "intent", "summary")
@@ -31,6 +32,8 @@ _DROPPED = 0.3
 
 @dataclass(frozen=True)
 class _Bag:
+    """Tokens of one text and everything that is known about it."""
+
     tokens: list[int]
     answers: list[float]
     """1 or 0 for each kind, NaN where nothing is known."""
@@ -38,7 +41,7 @@ class _Bag:
     """Tokens of the label that belongs to the text; none where there is no such."""
 
 
-def learn(
+def pretrained(
     vectors: NDArray[np.float32], chat: ChatML, sources: Sequence[Source], *, steps: int, seed: int
 ) -> NDArray[np.float32]:
     """Train token vectors on all that is known about the texts. *Shape:* (vocabulary, width), rows of unit length.
@@ -71,12 +74,18 @@ def learn(
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     with torch.no_grad():
-        directions = normalize(kinds, dim=1)
-        for words, leanings in option_leanings().items():
-            for index in chat.encode(words):
-                noise = normalize(torch.randn(start.shape[1]), dim=0) * 0.5
-                tokens[index] = noise + sum(directions[KINDS.index(kind)] * by for kind, by in leanings.items())
+        _point_options(tokens, kinds, chat)
         return np.asarray(normalize(tokens, dim=1).numpy(), dtype=np.float32)
+
+
+def _point_options(tokens: torch.Tensor, kinds: torch.Tensor, chat: ChatML) -> None:
+    """Put the tokens of every option in the direction of what it says, with noise to tell them apart."""
+    directions = normalize(kinds, dim=1)
+    for words, leanings in option_leanings().items():
+        leaning = sum(directions[KINDS.index(kind)] * by for kind, by in leanings.items())
+        for index in chat.encode(words):
+            noise = normalize(torch.randn(tokens.shape[1]), dim=0) * 0.5
+            tokens[index] = noise + leaning
 
 
 def _loss(
@@ -98,21 +107,29 @@ def _loss(
 
 
 def _means(texts: Sequence[Sequence[int]], tokens: torch.Tensor, rng: random.Random | None) -> torch.Tensor:
-    """Mean of the tokens of each text, some left out where a generator is given. *Shape:* (texts, width)."""
-    left = [[index for index in text if rng is None or rng.random() >= _DROPPED] or list(text[:1]) for text in texts]
+    """Return the mean of the tokens of each text, some left out by the generator, if any. *Shape:* (texts, width)."""
+    left = [_thinned(text, rng) for text in texts]
     offsets = np.cumsum([0, *(len(text) for text in left[:-1])])
-    flat = torch.tensor([index for text in left for index in text])
+    flat = torch.tensor(list(chain.from_iterable(left)))
     return embedding_bag(flat, tokens, torch.from_numpy(offsets), mode="mean")
 
 
+def _thinned(text: Sequence[int], rng: random.Random | None) -> list[int]:
+    return [index for index in text if rng is None or rng.random() >= _DROPPED] or list(text[:1])
+
+
 def _draws(chat: ChatML, sources: Sequence[Source], rng: random.Random) -> Iterator[_Bag]:
-    """Endless texts, each source by its share."""
-    stocks = [(source.share, [bag for item in source.items if (bag := _bag(item, chat))]) for source in sources]
-    blanks = [_Bag(chat.encode(text), [0.5] * len(KINDS), ()) for texts in BLANKS.values() for text in texts]
-    stocks.append((_BLANK * sum(share for share, _ in stocks), blanks))
-    shares, bags = zip(*(stock for stock in stocks if stock[1]), strict=True)
+    """Yield texts without an end, each source by its share."""
+    shares, stocks = [], []
+    for source in sources:
+        if bags := [bag for item in source.items if (bag := _bag(item, chat))]:
+            shares.append(source.share)
+            stocks.append(bags)
+    shares.append(_BLANK * sum(source.share for source in sources))
+    blanks = chain.from_iterable(BLANKS.values())
+    stocks.append([_Bag(chat.encode(text), [0.5] * len(KINDS), ()) for text in blanks])
     while True:
-        yield rng.choice(rng.choices(bags, shares)[0])
+        yield rng.choice(rng.choices(stocks, shares)[0])
 
 
 def _bag(item: Item, chat: ChatML) -> _Bag | None:

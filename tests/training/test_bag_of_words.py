@@ -6,7 +6,7 @@ from transformers import AutoTokenizer
 
 from qwen_allinone.model.chatml import ChatML
 from qwen_allinone.model.loading import bundled_folder
-from training import bags
+from training import bag_of_words
 from training.sources import Item, Source
 
 
@@ -20,7 +20,7 @@ def sources() -> list[Source]:
 
 @pytest.fixture(scope="module")
 def chat() -> ChatML:
-    """Of a tokenizer that knows words."""
+    """A tokenizer that knows words."""
     return ChatML(AutoTokenizer.from_pretrained(bundled_folder()))
 
 
@@ -31,7 +31,7 @@ def _mean(vectors: np.ndarray, chat: ChatML, text: str) -> np.ndarray:
 
 def test_texts_come_near_their_labels(chat: ChatML, sources: list[Source]) -> None:
     """Vectors keep unit length, and the mean of a text's tokens is nearer to its own label than to any other."""
-    vectors = bags.learn(np.zeros((_VOCABULARY, 32), np.float32), chat, sources, steps=200, seed=0)
+    vectors = bag_of_words.pretrained(np.zeros((_VOCABULARY, 32), np.float32), chat, sources, steps=200, seed=0)
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
     for noun, label in _LABELS:
         near = {
@@ -45,8 +45,9 @@ def test_moods_come_apart(chat: ChatML, sources: list[Source]) -> None:
 
     def likeness(steps: int) -> float:
         start = np.zeros((_VOCABULARY, 32), np.float32)
-        vectors = bags.learn(start, chat, sources, steps=steps, seed=0)
-        good, bad = ([_mean(vectors, chat, f"{word} chair") for word, its in _WORDS if its == mood] for mood in _MOODS)
+        vectors = bag_of_words.pretrained(start, chat, sources, steps=steps, seed=0)
+        good = [_mean(vectors, chat, f"{word} chair") for word, mood in _WORDS if mood == "positive"]
+        bad = [_mean(vectors, chat, f"{word} chair") for word, mood in _WORDS if mood == "negative"]
         return float(np.mean([one @ other for one in good for other in bad]))
 
     assert likeness(200) < likeness(0) - 0.2
@@ -54,7 +55,7 @@ def test_moods_come_apart(chat: ChatML, sources: list[Source]) -> None:
 
 def test_words_of_options_lie_where_their_texts_do(chat: ChatML, sources: list[Source]) -> None:
     """A good text is nearer to "positive" than to "negative", a bad one the other way round, in either language."""
-    vectors = bags.learn(np.zeros((_VOCABULARY, 32), np.float32), chat, sources, steps=200, seed=0)
+    vectors = bag_of_words.pretrained(np.zeros((_VOCABULARY, 32), np.float32), chat, sources, steps=200, seed=0)
     for text, nearer, farther in (("lovely room", 0, 1), ("awful room", 1, 0)):
         for options in (_MOODS, ("正面", "负面")):
             near, far = (

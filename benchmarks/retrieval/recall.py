@@ -1,17 +1,15 @@
-"""How often a right passage is among the best five: the embedder, BM25, and both together."""
+"""Recall at 5, the share of questions with a right passage among the best five: embedder, BM25, and both together."""
 
 import re
 from collections.abc import Callable, Sequence
-from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.retrieval.tasks import SearchTask
 from qwen_allinone.eval.metrics import Proportion
-from training.embedder.contrast import NESTED
-from training.embedder.retrieval_data import SearchTask
 
 if TYPE_CHECKING:
     from langchain_core.embeddings import Embeddings
@@ -20,11 +18,12 @@ Scores = NDArray[np.float64]
 Scorer = Callable[[list[str], list[str]], Scores]
 """Questions and passages to scores. *Shape:* (questions, passages)."""
 
+NESTED = (64, 128, 256, 448)  # the first so many dimensions of the bundled embedder are vectors of their own
 _HALF_RANK = 60  # the constant of reciprocal rank fusion
 
 
 def table(tasks: Sequence[SearchTask], folder: Path) -> str:
-    """Recall at 5 of a saved model as a Markdown table, next to BM25 and both together, with 95 % Wilson intervals."""
+    """Return recall at 5 of a saved model as a Markdown table, next to BM25 and both, with 95 % Wilson intervals."""
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(folder), device="cpu")
@@ -34,7 +33,8 @@ def table(tasks: Sequence[SearchTask], folder: Path) -> str:
         "|---" * (6 + len(NESTED)) + "|",
     ]
     for task in tasks:
-        nested = [_nested_cosines(model.encode(task.questions), model.encode(task.passages), size) for size in NESTED]
+        questions, passages = model.encode(task.questions), model.encode(task.passages)
+        nested = [_nested_cosines(questions, passages, size) for size in NESTED]
         words = bm25(task.questions, task.passages)
         cut = _of_pieces(task, lambda left, right: _nested_cosines(model.encode(left), model.encode(right), NESTED[-1]))
         figures = [*(_shown(task, scores) for scores in nested), _shown(task, cut), _shown(task, words)]
@@ -44,14 +44,14 @@ def table(tasks: Sequence[SearchTask], folder: Path) -> str:
 
 
 def hits_at_5(task: SearchTask, scores: Scores) -> Proportion:
-    """Questions with a right passage among the best five."""
+    """Count the questions with a right passage among the best five."""
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]
     hits = sum(bool(set(row.tolist()) & right) for row, right in zip(best, task.answers, strict=True))
     return Proportion(hits, len(task.questions))
 
 
 def bm25(questions: list[str], passages: list[str]) -> Scores:
-    """BM25 over character bigrams (Chinese) or words (English)."""
+    """Score by BM25 over character bigrams (Chinese) or words (English)."""
     from rank_bm25 import BM25Okapi
 
     index = BM25Okapi([_terms(passage) for passage in passages])
@@ -59,30 +59,33 @@ def bm25(questions: list[str], passages: list[str]) -> Scores:
 
 
 def fused(*rankings: Scores) -> Scores:
-    """Reciprocal rank fusion (Cormack et al., 2009). *Shape:* that of each ranking."""
+    """Fuse by reciprocal rank (Cormack et al., 2009). *Shape:* that of each ranking."""
     ranks = [np.argsort(np.argsort(-scores, axis=1, kind="stable"), axis=1) for scores in rankings]
     return np.asarray(sum(1 / (_HALF_RANK + 1 + rank) for rank in ranks), dtype=np.float64)
 
 
 def cosines(embedder: "Embeddings", left: Sequence[str], right: Sequence[str]) -> Scores:
-    """Cosines by an embedder whose vectors have unit length. *Shape:* (left, right)."""
+    """Return cosines by an embedder whose vectors have unit length. *Shape:* (left, right)."""
     vectors = [np.array(embedder.embed_documents(list(texts))) for texts in (left, right)]
     return np.asarray(vectors[0] @ vectors[1].T, dtype=np.float64)
 
 
 def _nested_cosines(left: NDArray[np.float32], right: NDArray[np.float32], size: int) -> Scores:
-    """Cosines of the first so many dimensions."""
+    """Return cosines of the first so many dimensions."""
     units = [part[:, :size] / np.linalg.norm(part[:, :size], axis=1, keepdims=True) for part in (left, right)]
     return np.asarray(units[0].astype(np.float64) @ units[1].astype(np.float64).T)
 
 
 def _of_pieces(task: SearchTask, score: Scorer) -> Scores:
-    """Scores of passages cut as a knowledge base cuts them; a passage counts as its best piece."""
+    """Score passages cut as a knowledge base cuts them; a passage counts as its best piece."""
     from qwen_allinone.memory.passages import SourceFile
 
-    pieces = [[part.text for part in SourceFile("passage.txt", passage).sections()] for passage in task.passages]
-    starts = [0, *accumulate(len(some) for some in pieces)][:-1]
-    scores = score(task.questions, [piece for some in pieces for piece in some])
+    pieces: list[str] = []
+    starts: list[int] = []
+    for passage in task.passages:
+        starts.append(len(pieces))
+        pieces += [part.text for part in SourceFile("passage.txt", passage).sections()]
+    scores = score(task.questions, pieces)
     return np.asarray(np.maximum.reduceat(scores, starts, axis=1))
 
 

@@ -1,8 +1,9 @@
-"""The examples that were written for this project: tab-separated files in ``examples/``."""
+"""Texts that were written for this project: tab-separated files in ``examples/``."""
 
 import csv
 import random
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from training.sources import Item, Mood, Source
@@ -15,18 +16,18 @@ GRADES: dict[str, tuple[Mood, int]] = {
     "-": ("negative", 1),
     "--": ("negative", 2),
 }
-"""How a file grades a mood: what it is and how strong."""
+"""Grade in a file to the mood and its strength."""
 REPLY_MOODS: dict[str, Mood] = {
     **dict.fromkeys(("sad", "angry", "anxious", "tired", "complaint"), "negative"),
     **dict.fromkeys(("happy", "grateful"), "positive"),
 }
-"""What kinds of exchange say about the mood."""
+"""Kind of exchange to the mood that it shows."""
 _NOT_CHAT = {"request", "opinion", *REPLY_MOODS}
 _OR = " | "
 
 
 def written() -> list[Source]:
-    """All of them."""
+    """Return a source for each kind of file."""
     shares = (
         ("inputs", 0.24, _inputs),
         ("opinions", 0.3, _opinions),
@@ -34,10 +35,11 @@ def written() -> list[Source]:
         ("questions", 0.14, _questions),
         ("replies", 0.3, _replies),
     )
-    return [
-        Source(name, share, [item for path in sorted(EXAMPLES.glob(f"{name}*.tsv")) for item in reader(path)])
-        for name, share, reader in shares
-    ]
+    sources = []
+    for name, share, reader in shares:
+        files = sorted(EXAMPLES.glob(f"{name}*.tsv"))
+        sources.append(Source(name, share, list(chain.from_iterable(map(reader, files)))))
+    return sources
 
 
 def _inputs(path: Path) -> Iterator[Item]:
@@ -53,13 +55,13 @@ def _opinions(path: Path) -> Iterator[Item]:
 
 
 def _intents(path: Path) -> Iterator[Item]:
-    """Every text under each name of its label; the other candidates come from its domain and from any other."""
+    """Yield every text under each name of its label, beside candidates of its domain and of any other."""
     rows = list(_rows(path, 3))
     domains: dict[str, list[str]] = {}
     for domain, names, _ in rows:
         domains.setdefault(domain, []).append(names.split(_OR)[0])
-    everywhere = [label for labels in domains.values() for label in labels]
-    meanings = {name: other for _, names, _ in rows for name, other in _neighbours(names.split(_OR))}
+    everywhere = list(chain.from_iterable(domains.values()))
+    meanings = dict(chain.from_iterable(_neighbours(names.split(_OR)) for _, names, _ in rows))
     for index, (domain, names, texts) in enumerate(rows):
         own = names.split(_OR)
         others = [label for label in domains[domain] if label not in own]
@@ -72,7 +74,7 @@ def _intents(path: Path) -> Iterator[Item]:
 
 
 def _neighbours(names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each name of a label with another one, where there is one."""
+    """Return each name of a label with another one, where there is one."""
     return [(name, other) for name, other in zip(names, [*names[1:], names[0]], strict=True) if name != other]
 
 
@@ -83,7 +85,7 @@ def _questions(path: Path) -> Iterator[Item]:
 
 
 def routes_of_kind(kind: str) -> tuple[str, ...]:
-    """Where an exchange of this kind begins with talk, and not with a request, a judgement or a feeling."""
+    """Return chat for an exchange that begins with talk; nothing for a request, a judgement or a feeling."""
     return () if kind in _NOT_CHAT else ("chat",)
 
 

@@ -1,12 +1,11 @@
 """Replies: in the right language, whole, different from each other, and with what was remembered."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from benchmarks.accuracy import sets
+from benchmarks.accuracy.cases import records
 from benchmarks.accuracy.figure import Figure, Target
-from benchmarks.accuracy.training_rows import written_sources
+from benchmarks.accuracy.ngrams import bare
 from qwen_allinone.eval.metrics import Proportion
 from qwen_allinone.model import SharedQwen
 from qwen_allinone.model.language import language_of
@@ -16,38 +15,38 @@ _RUN, _TIMES = 3, 3
 _LAST_TOKENS = 4
 """A reply so near to the limit was cut: the tokens of its text may be a few less than those that were written."""
 _EVERY = 5
-"""Each so many prompts, one belongs to the sample of the model card."""
+"""Every fifth prompt belongs to the sample of the model card."""
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A prompt and what the model replied."""
+    """A prompt with the model's reply."""
 
     prompt: str
     language: str
     reply: str
     soothed: bool
-    """Whether the mood of the prompt made the reply comfort first."""
+    """True if the mood of the prompt made the reply comfort first."""
     memory: str | None = None
     expected: tuple[str, ...] = ()
     """Words of which one shows that the memory was used; empty: nothing is expected."""
 
     @property
     def in_language(self) -> bool:
-        """Whether the reply is in the language of the prompt."""
+        """True if the reply is in the language of the prompt."""
         return language_of(self.reply) == self.language
 
     @property
     def remembered(self) -> bool:
-        """Whether an expected word occurs in the reply."""
+        """True if an expected word occurs in the reply."""
         return any(words.casefold() in self.reply.casefold() for words in self.expected)
 
 
 def exchanges(qwen: SharedQwen) -> list[Exchange]:
-    """The set of prompts with the replies of the chat tool, as the assistant calls it."""
+    """Return the prompts with the replies of the chat tool, called as the assistant calls it."""
     tool = ChatTool(qwen=qwen)
     found = []
-    for fields in sets.records("chats"):
+    for fields in records("chats"):
         text, memory = fields["text"], fields["memory"]
         upset = Sentiment.of(**qwen.decide(text, SentimentTool.questions(text))).upset
         reply = tool.invoke({"text": text, "memories": [memory] if memory else [], "soothe": upset})
@@ -55,21 +54,27 @@ def exchanges(qwen: SharedQwen) -> list[Exchange]:
     return found
 
 
-def figures(qwen: SharedQwen, found: Sequence[Exchange]) -> list[Figure]:
-    """What can be counted about replies; whether they fit is for a person to judge."""
-    known, replies = training_replies(), [each.reply for each in found]
+def figures(qwen: SharedQwen, found: Sequence[Exchange], learned: Collection[str]) -> list[Figure]:
+    """Count what needs no person to judge.
+
+    Args:
+        qwen: the model that replied.
+        found: its replies.
+        learned: replies that it learned, without case and white space.
+    """
+    replies = [each.reply for each in found]
     remembering = [each.remembered for each in found if each.expected]
     return [
         _share("reply in the language of the prompt", (each.in_language for each in found), Target(0.98)),
-        Figure.of("replies that differ", Proportion(len(set(replies)), len(replies)), target=Target(0.60)),
+        Figure.from_share("replies that differ", Proportion(len(set(replies)), len(replies)), target=Target(0.60)),
         _share("reply broken, repeating or cut", (is_broken(qwen, reply) for reply in replies), Target(0, "at most")),
         _share("memory used where expected", remembering, Target(0.80)),
-        _share("reply copied from the training", (bare(reply) in known for reply in replies)),
+        _share("reply copied from the training", (bare(reply) in learned for reply in replies)),
     ]
 
 
 def is_broken(qwen: SharedQwen, reply: str) -> bool:
-    """Whether a reply is empty, holds half a character or a control token, repeats itself, or never ended."""
+    """Return true if a reply is empty, holds half a character or a control token, repeats itself, or never ended."""
     ids = qwen.chat.encode(reply)
     marks = ("\ufffd", *qwen.tokenizer.get_added_vocab())
     return (
@@ -81,7 +86,7 @@ def is_broken(qwen: SharedQwen, reply: str) -> bool:
 
 
 def repeats(ids: Sequence[int]) -> bool:
-    """Whether the same run of three tokens occurs three times without overlap."""
+    """Return true if the same run of three tokens occurs three times without overlap."""
     places: dict[tuple[int, ...], list[int]] = {}
     for start in range(len(ids) - _RUN + 1):
         found = places.setdefault(tuple(ids[start : start + _RUN]), [])
@@ -90,18 +95,8 @@ def repeats(ids: Sequence[int]) -> bool:
     return any(len(found) >= _TIMES for found in places.values())
 
 
-def training_replies() -> set[str]:
-    """Every reply that was trained on."""
-    return {bare(item.reply) for source in written_sources() for item in source.items if item.reply}
-
-
-def bare(reply: str) -> str:
-    """A reply without case and white space."""
-    return re.sub(r"\s", "", reply).casefold()
-
-
 def page(found: Sequence[Exchange], model: str) -> str:
-    """All prompts with their replies, for a person to judge; the sample of the model card is marked."""
+    """Return all prompts with their replies, for a person to judge; the sample of the model card is marked."""
     lines = [
         f"# Replies of {model}",
         "",
@@ -123,4 +118,4 @@ def _cell(text: str) -> str:
 
 def _share(what: str, hits: Iterable[bool], target: Target | None = None) -> Figure:
     found = list(hits)
-    return Figure.of(what, Proportion(sum(found), len(found)), target=target)
+    return Figure.from_share(what, Proportion(sum(found), len(found)), target=target)

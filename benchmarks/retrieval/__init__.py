@@ -1,0 +1,1 @@
+"""Retrieval by the bundled embedder, on texts that it did not learn from."""
