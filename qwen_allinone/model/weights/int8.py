@@ -1,10 +1,10 @@
 """Linear layers with int8 weights: a quarter of the memory to read, and integer arithmetic.
 
-Weights are quantised per output channel, and the inputs per token as they come, so that what a layer says about a token
+Weights are quantized per output channel, and the inputs per token as they come, so that what a layer says about a token
 does not depend on what else is in the pass: what is read from the cache or in a batch is what it would be alone.
-(``torch.ao`` quantises all inputs of a pass together, and one token with outliers blurs the others.)
+(``torch.ao`` quantizes all inputs of a pass together, and one token with outliers blurs the others.)
 
-Everything that touches torch's quantised operators, whose removal is announced, is in this file.
+Everything that touches torch's quantized operators, whose removal is announced, is in this file.
 """
 
 import copy
