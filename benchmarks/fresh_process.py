@@ -6,7 +6,7 @@ import sys
 
 
 def output_of(*arguments: str, threads: int, **environment: str) -> str:
-    """What a fresh Python with these arguments prints.
+    """Return the output of a fresh Python with these arguments.
 
     Raises:
         CalledProcessError: it failed; what it said about it stands on standard error.

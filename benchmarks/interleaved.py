@@ -122,7 +122,7 @@ def dtype_of(qwen: SharedQwen) -> str:
 
 
 def judged(figures: Mapping[str, float], targets: Mapping[str, Target]) -> dict[str, Any]:
-    """The targets, and whether each is met; nothing where there are none."""
+    """Return the targets, and whether each is met; nothing where there are none."""
     found = {name: asdict(target) | {"met": target.met_by(figures[name])} for name, target in targets.items()}
     return {"targets": found} if found else {}
 

@@ -60,7 +60,7 @@ def main(
 
 
 def least_milliseconds(*, bandwidth: float, arithmetic: Mapping[str, float]) -> dict[str, float]:
-    """That the weights of the 0.5B shape allow per token: each is read for one that is written, and used for one read.
+    """Return the least time of a token: each weight is read once to generate one, and used once to read one.
 
     Args:
         bandwidth: gigabytes per second.

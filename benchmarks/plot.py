@@ -62,7 +62,7 @@ def main(
 
 
 def panel_of(path: Path) -> Panel | None:
-    """What a result file says; None if it holds neither ratios nor megabytes."""
+    """Read a result file; None if it holds neither ratios nor megabytes."""
     result = json.loads(path.read_text(encoding="utf-8"))
     about = f"{path.stem.translate(_SPACES)} · {result.get('model')}"
     targets = result.get("targets", {})

@@ -42,7 +42,7 @@ Random = Annotated[
 
 @contextmanager
 def measured(model: str, random: Path | None) -> Iterator[tuple[str, str, str]]:
-    """The name to load, how the model is called in a result file, and the options that chose it."""
+    """Yield the name to load, the model's name in a result file, and the options that chose it."""
     if random is None:
         yield model, model, f"--model {model}"
         return
@@ -52,7 +52,7 @@ def measured(model: str, random: Path | None) -> Iterator[tuple[str, str, str]]:
 
 
 def write(tokenizer: Path, folder: Path) -> None:
-    """The model, always the same one, and its tokenizer.
+    """Write the model, always the same one, and its tokenizer.
 
     Args:
         tokenizer: folder of a Qwen2.5 tokenizer.

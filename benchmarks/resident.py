@@ -50,7 +50,7 @@ def talk(qwen: SharedQwen, *, turns: int, tokens: int) -> int:
 
 
 def megabytes() -> dict[str, float]:
-    """What this process takes now, and the most that it took."""
+    """Return the memory of this process now, and the most that it took."""
     lines = STATUS.read_text(encoding="ascii").splitlines()
     kibibytes = {name: value.split()[0] for name, _, value in (line.partition(":") for line in lines) if value.strip()}
     return {name: round(int(kibibytes[field]) * 1024 / 1e6, 1) for name, field in _FIELDS.items()}

@@ -21,14 +21,14 @@ def reference() -> str:
 
 
 def command_paths(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """The words that lead to each command, groups included, beginning with none for the program itself."""
+    """Yield the words that lead to each command, groups included, beginning with none for the program itself."""
     yield path
     for name, inner in getattr(command, "commands", {}).items():
         yield from command_paths(inner, (*path, name))
 
 
 def written() -> str:
-    """The reference part as it stands in the page."""
+    """Return the reference part as it stands in the page."""
     return PAGE.read_text(encoding="utf-8").partition(START)[2].partition(END)[0].strip()
 
 

@@ -60,5 +60,5 @@ def test_nothing_else_is_in_the_wheel(names: list[str]) -> None:
 
 def test_the_bundled_model_is_small() -> None:
     """The bundled weights stay below 25 MB."""
-    weights = ROOT / "qwen_allinone" / "model" / "bundled" / "model.safetensors"
+    weights = ROOT / "qwen_allinone" / "model" / "weights" / "bundled" / "model.safetensors"
     assert weights.stat().st_size <= 25_000_000

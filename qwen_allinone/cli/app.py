@@ -46,7 +46,7 @@ class Commands(TyperGroup):
 
 
 class Task(StrEnum):
-    """What can be evaluated."""
+    """Decisions that can be evaluated."""
 
     SENTIMENT = "sentiment"
     ROUTE = "route"

@@ -36,7 +36,7 @@ _WAIT = 300
 
 @dataclass(frozen=True)
 class Told:
-    """What one process of its own said and recalled."""
+    """Words and memories of one process of its own."""
 
     process: int
     """Its number in the operating system."""
@@ -64,7 +64,7 @@ def recall_across_processes(model: str) -> Iterator[Told]:
 
 
 def show_demo(assistant: "Assistant", run: "EvalRun") -> None:
-    """The whole tour, shown as it goes.
+    """Show the whole tour as it goes.
 
     Args:
         assistant: answers the samples.
@@ -123,7 +123,7 @@ def _ask_in_own_process(text: str, *, user: str, model: str, home: str) -> tuple
 
 
 def _line(output: Any) -> str:
-    """What a turn answered, from its JSON."""
+    """Return the answer of a turn, from its JSON."""
     if not isinstance(output, dict):
         return str(output or "（没有回答 · no answer）")
     return f"{output['label']} {output['probability']:.2f}" if "label" in output else str(output.get("text", output))

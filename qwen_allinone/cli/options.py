@@ -1,4 +1,4 @@
-"""What the commands share: their options, and the parts that those options open."""
+"""Options of the commands, and the parts that those options open."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -59,7 +59,7 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="知识库的名字。
 
 
 def open_qwen(model: str | None) -> "SharedQwen":
-    """The model that was named, or the environment's."""
+    """Load the model that was named, or the environment's."""
     name = model or settings.model_name()
     with terminal.waiting(f"{name} ..."):
         from qwen_allinone.model import SharedQwen
@@ -93,7 +93,7 @@ def open_assistant(
 
 
 def open_memory(home: Path | None) -> "LongTermMemory":
-    """The long-term memory in the folder that was named, or the environment's."""
+    """Open the long-term memory in the folder that was named, or the environment's."""
     with terminal.waiting("memory ..."):
         from qwen_allinone.memory import LongTermMemory, load_embedder
 
@@ -101,7 +101,7 @@ def open_memory(home: Path | None) -> "LongTermMemory":
 
 
 def open_base(home: Path | None, name: str) -> "KnowledgeBase":
-    """A knowledge base in the folder that was named, or the environment's."""
+    """Open a knowledge base in the folder that was named, or the environment's."""
     with terminal.waiting("knowledge base ..."):
         from qwen_allinone.memory import KnowledgeBase, load_embedder
 

@@ -18,7 +18,7 @@ from qwen_allinone.eval.sample import Sample
 RESULT_FILES = ("samples.jsonl", "summary.json")
 """A line per row, and the report."""
 
-_VERSIONED = ("torch", "transformers", "scikit-learn")
+_VERSIONED = ("qwen-allinone", "torch", "transformers", "scikit-learn")
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,5 @@ def _versions() -> Mapping[str, str]:
     from importlib.metadata import version
     from platform import python_version
 
-    from qwen_allinone import __version__
-
     installed = {name: version(name) for name in _VERSIONED}
-    return MappingProxyType({"qwen-allinone": __version__, "python": python_version(), **installed})
+    return MappingProxyType({"python": python_version(), **installed})

@@ -87,7 +87,9 @@ class SharedQwen:
                     _loaded[key] = cls.connect(name)
                 return _loaded[key]
         wanted = precision or settings.precision()
+        # Two names of one folder, or a relative and an absolute path, are the same model.
         key = (loading.resolve(name), device, wanted)
+        # One at a time: two threads that load at once would hold the weights twice.
         with _loading:
             if key not in _loaded:
                 found, report = load_in_precision(key[0], device=device, precision=wanted, self_test=_answers)

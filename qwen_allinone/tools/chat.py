@@ -15,6 +15,8 @@ from qwen_allinone.tools.remembered import memory_that_answers
 HALF_CHARACTER = "\ufffd"
 """Decoded bytes of half a character, which a small model may write."""
 _PROMPT = PromptFile.load("qwen_allinone.tools", "chat")
+MAX_REPEATS = 3
+"""Times that a piece of a reply may come in a row."""
 
 
 class ChatInput(TextInput):
@@ -79,6 +81,7 @@ class ChatTool(QwenTool):
             max_new_tokens=self.max_new_tokens,
             min_new_tokens=1,
             repetition_penalty=declared if self.repetition_penalty is None else self.repetition_penalty,
+            max_repeats=MAX_REPEATS,
         ) as pieces:
             yield from stripped(piece.replace(HALF_CHARACTER, "") for piece in pieces)
 

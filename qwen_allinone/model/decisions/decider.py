@@ -132,6 +132,7 @@ class Decider:
                 requests.append(self.request(text, questions, config, cache_prefix=False))
             except QwenAllInOneError as error:
                 requests.append(error)
+        # All at once: the engine sorts them, fills its passes, and works on while the first are taken.
         pending = list(self._engine.score([each for each in requests if isinstance(each, ScoreRequest)]))
         rest = iter(pending)
         try:
@@ -154,6 +155,7 @@ class Decider:
     ) -> dict[str, Decision]:
         calibration = config.calibration or self._calibration
         if calibration.prior:
+            # A prior in logarithms is subtracted; it is computed in the same layout, language and normalisation.
             scores = _without(scores, self._prior_scores(request))
         rotations: dict[str, list[Mapping[str, float]]] = {name: [] for name in questions}
         for key, logs in scores.items():
@@ -170,6 +172,7 @@ class Decider:
         keys = {key: _prior_key(question, request) for key, question in request.questions.items()}
         with self._lock:
             known = {each: self._priors[each] for each in keys.values() if each in self._priors}
+        # The same question under two names, or in two rotations that read alike, is asked once.
         new = {keys[key]: question for key, question in request.questions.items() if keys[key] not in known}
         if new:
             messages = self._prompts.conversation(CONTENT_FREE, (), request.language)
@@ -189,6 +192,7 @@ class Decider:
 
     def _rotations(self, question: Question, language: Language, calibration: Calibration) -> list[RenderedQuestion]:
         """Render a question in every order in which it is asked; the same one is rendered once."""
+        # By content, not by identity: callers make their questions anew for every text.
         key = (_content(question), language, calibration.permutations, calibration.order)
         with self._lock:
             if key in self._rendered:

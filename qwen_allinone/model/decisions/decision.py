@@ -47,6 +47,7 @@ class Calibration:
         first = list(range(len(labels)))
         if self.order == "sorted":
             first.sort(key=labels.__getitem__)
+        # Rotations, not all permutations: each option stands in every place as often as in any other.
         starts = range(max(1, min(self.permutations, len(labels))))
         return [first[start:] + first[:start] for start in starts]
 
@@ -60,9 +61,11 @@ class Calibration:
         Raises:
             RunError: a log-likelihood is no number.
         """
-        softened = [self._softmax(logs) for logs in rotations]
-        options = question.criteria if question.type == "choice" else rotations[0]
-        return {option: sum(each[option] for each in softened) / len(softened) for option in options}
+        means = dict.fromkeys(question.criteria if question.type == "choice" else rotations[0], 0.0)
+        for logs in rotations:
+            for option, probability in self._softmax(logs).items():
+                means[option] += probability / len(rotations)
+        return means
 
     def _softmax(self, logs: Mapping[str, float]) -> dict[str, float]:
         scaled = {option: value / self.temperature for option, value in logs.items()}
@@ -70,6 +73,7 @@ class Calibration:
             raise RunError(
                 "the model gave likelihoods that are no numbers; its weights are broken or overflow in this dtype"
             )
+        # Shifted by the highest, so that no exponential overflows.
         highest = max(scaled.values())
         weights = {option: exp(value - highest) for option, value in scaled.items()}
         total = sum(weights.values())

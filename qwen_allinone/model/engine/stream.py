@@ -86,6 +86,7 @@ class StopTexts:
                 if held[: min(ends)]:
                     yield held[: min(ends)]
                 return
+            # The end of what is held may be the beginning of a stop text, which must not be shown.
             keep = max((_overlap(held, stop) for stop in self._stops), default=0)
             ready, held = held[: len(held) - keep], held[len(held) - keep :]
             if ready:
@@ -113,6 +114,7 @@ class Repetition:
             return
         recent: list[str] = []
         for piece in pieces:
+            # Only as many pieces as the longest repetition needs are remembered.
             recent = [*recent[1 - MAX_REPEATED_PIECES * self._times :], piece]
             for size in range(1, MAX_REPEATED_PIECES + 1):
                 if recent[-size * self._times :] == recent[-size:] * self._times:

@@ -46,6 +46,7 @@ class ChatSharedQwen(BaseChatModel):
     top_p: float = 1.0
     repetition_penalty: float = 1.0
     seed: int | None = None
+    max_repeats: int | None = None
     thinking: bool = False
 
     def __init__(self, *, model: str | Path | None = None, qwen: SharedQwen | None = None, **fields: Any) -> None:

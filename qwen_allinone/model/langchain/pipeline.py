@@ -83,6 +83,7 @@ class QwenPipeline(TextGenerationPipeline):
     def _forward(self, model_inputs: Any, **generate_kwargs: Any) -> Any:  # type: ignore[override]
         """Generate in the thread of the scheduler; whoever is interrupted while waiting stops it."""
         interrupted = _Interrupted()
+        # ``generate`` cannot be interrupted from outside; between two tokens it asks its criteria.
         criteria = [*generate_kwargs.pop("stopping_criteria", ()), interrupted]
         generate_kwargs["stopping_criteria"] = StoppingCriteriaList(criteria)
         forward = super()._forward

@@ -106,6 +106,7 @@ class ChatML:
         """Return the text of ids, control tokens left out except the marks around a thought."""
         thought = {self._control[mark]: mark for mark in (_THINK, _END_THINK) if mark in self._control}
         pieces: list[str] = []
+        # Runs of plain tokens are decoded together: a character may lie across several of them.
         for control, run in groupby(ids, key=lambda index: index if index in self._controls else None):
             if control is None:
                 pieces.append(self._inert.decode(list(run), skip_special_tokens=False))
@@ -134,6 +135,7 @@ class ChatML:
 
     def opening(self, *, thinking: bool = False) -> list[int]:
         r"""Encode ``<|im_start|>assistant\n`` and what this generation of Qwen puts before a reply."""
+        # A model that thinks is told that it has thought already.
         pieces = self.style.thinking_opening if thinking else self.style.plain_opening
         ids = [self._control[IM_START], *self.encode("assistant\n")]
         for piece in pieces:

@@ -46,6 +46,7 @@ class PromptLayout:
         ids = self._chat.encode(text)
         if len(ids) <= limit:
             return TruncatedText(text)
+        # A text's beginning and end say most about it.
         half = limit // 2
         head, tail = self._chat.decode(ids[:half]), self._chat.decode(ids[-half:])
         return TruncatedText(f"{head.rstrip(chr(0xFFFD))} … {tail.lstrip(chr(0xFFFD))}", len(ids) - 2 * half)

@@ -55,6 +55,7 @@ class Int8Linear(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Multiply. *Shape:* (..., in_features) to (..., out_features)."""
+        # Scaled per token, so that an outlier in one token does not coarsen the others.
         largest = inputs.abs().amax(-1, keepdim=True).clamp_(min=1e-12)
         outputs = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32(
             inputs / largest, 1 / self._levels, self._levels + 1, self._packed
@@ -118,6 +119,7 @@ def quantized(model: "PreTrainedModel", *, modules_to_not_convert: Sequence[str]
         if not name.endswith(tuple(modules_to_not_convert)):
             made.set_submodule(name, Int8Linear.from_linear(layer))
     embedding, output = cast(nn.Embedding, model.get_input_embeddings()), cast(Any, made).get_output_embeddings()
+    # An output layer that stays in fp32 may be tied to the embedding, which then stays as it is.
     shared = isinstance(output, nn.Linear) and output.weight is embedding.weight
     if not shared and (half := HalfEmbedding.from_weight(embedding.weight)) is not None:
         made.set_input_embeddings(half)

@@ -142,6 +142,7 @@ def _reason_against(parameters: int) -> str | None:
 def _tested(found: LoadedModel, self_test: SelfTest) -> tuple[LoadedModel, QuantizationReport]:
     """Return the model in int8 with as few layers in fp32 as it takes, or as it was."""
     expected, seconds = _timed(found, self_test)
+    # Against itself: this counts the clear ones.
     agreed, clear = agreement(expected, expected)
     if clear < MIN_CLEAR:
         reason = f"only {clear} decisions of the self-test are clear, too few to compare int8 by"
@@ -151,6 +152,7 @@ def _tested(found: LoadedModel, self_test: SelfTest) -> tuple[LoadedModel, Quant
         answers, taken = _timed(quantized, self_test)
         agreed, _ = agreement(expected, answers)
         figures: dict[str, Any] = {"agreed": agreed, "clear": clear, "speedup": round(seconds / taken, 2)}
+        # Fewer quantized layers are slower still, so there is no use in trying them.
         if taken >= seconds:
             return found, QuantizationReport("fp32", "int8 is no faster on this CPU", **figures)
         if agreed >= MIN_AGREEMENT * clear:

@@ -16,7 +16,13 @@ def test_a_folder_that_declares_nothing_is_a_real_qwen(tmp_path):
 def test_what_a_folder_declares_is_read(tmp_path):
     """The file's values win over the defaults."""
     declared = {"layout": "instruction_first", "summary": "extractive", "recall": "quoted", "max_input_tokens": 64}
-    declared |= {"prior": True, "decision_layers": 3, "length_normalized": True, "repetition_penalty": 1.3}
+    declared |= {
+        "max_history_messages": 4,
+        "prior": True,
+        "decision_layers": 3,
+        "length_normalized": True,
+        "repetition_penalty": 1.3,
+    }
     (tmp_path / "capabilities.json").write_text(json.dumps(declared), encoding="utf-8")
     assert Capabilities.from_folder(tmp_path).model_dump() == declared
 

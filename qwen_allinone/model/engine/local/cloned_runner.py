@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -112,13 +113,14 @@ class ClonedRunner(ModelRunner):
         leaves = []
         for branch in prompt.branches:
             leaves += [(branch.suffix, candidate) for candidate in branch.candidates]
+        # Clones are padded to the longest and share passes, as many as fit.
         width = max(len(suffix) + len(candidate) - 1 for suffix, candidate in leaves)
         batch_size = max(1, MAX_CLONED_TOKENS // width)
         scores: list[float] = []
         for first in range(0, len(leaves), batch_size):
             scores += self._score_clones(prompt.prefix, leaves[first : first + batch_size])
         rest = iter(scores)
-        return tuple(tuple(next(rest) for _ in branch.candidates) for branch in prompt.branches)
+        return tuple(tuple(islice(rest, len(branch.candidates))) for branch in prompt.branches)
 
     def _score_clones(
         self, prefix: Sequence[int], leaves: Sequence[tuple[Sequence[int], Sequence[int]]]

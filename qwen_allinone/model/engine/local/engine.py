@@ -132,6 +132,7 @@ class LocalEngine:
     def generate(self, request: GenerateRequest) -> ReplyStream:
         """Begin a reply, which goes on from what was read of the conversation."""
         opening = self.chat.opening(thinking=request.thinking)
+        # The context of a reply stands behind the branch point, so it enters no cache that a later turn goes on from.
         if request.context and self.capabilities.layout == "instruction_first":  # nothing of it comes again
             prompt = [*self.chat.turns(with_system(request.messages, request.context)), *opening]
             branch_point = 0
@@ -169,6 +170,7 @@ class LocalEngine:
     def _read_job(self, request: ReadRequest) -> Job:
         before = self.chat.turns(request.messages[:-1])
         turn = self.chat.turns(request.messages[-1:])
+        # The turn is encoded as one segment: its header has as many tokens as it has alone.
         header = len(self.chat.encode(f"{request.messages[-1].role}\n"))
         start, end = len(before) + 1 + header, len(before) + turn.index(self.chat.end_of_turn, 1)
         self._require_room(len(before) + len(turn))
@@ -200,6 +202,7 @@ class LocalEngine:
         branch = self._branches.get(question)
         if branch is None:
             suffix = [*self.chat.turn(Message("system", question.text)), *self.chat.opening()]
+            # Kept as long as the decider keeps the rendered question, and no longer.
             branch = self._branches[question] = Branch(tuple(suffix), self._candidates(question))
         return branch
 
@@ -222,6 +225,7 @@ class _PendingScores:
     jobs: tuple[Job, ...]
 
     def result(self) -> Scores:
+        # In the instruction-first layout each question became a prompt of its own.
         branches: list[Branch] = []
         scores: list[tuple[float, ...]] = []
         for job in self.jobs:

@@ -27,9 +27,8 @@ class KVRows(Cache):
     def add(self, states: KeyValues, *, begun: int) -> None:
         """Put a row behind the others."""
         if not self._tensors:
-            self._tensors = [
-                [tensor.new_zeros(1, tensor.shape[1], 0, tensor.shape[3]) for tensor in pair] for pair in states
-            ]
+            for pair in states:
+                self._tensors.append([tensor.new_zeros(1, tensor.shape[1], 0, tensor.shape[3]) for tensor in pair])
         row, length = len(self.lengths), states[0][0].shape[2]
         self._make_room(row + 1, length)
         for layer, pair in zip(self._tensors, states, strict=True):
@@ -45,6 +44,7 @@ class KVRows(Cache):
         for layer in self._tensors:
             for tensor in layer:
                 tensor[row] = tensor[last]
+        # The last row moves into the gap, so that the rows stay contiguous and nothing else is copied.
         for values in (self.lengths, self.begun):
             values[row] = values[last]
             values.pop()
@@ -69,6 +69,7 @@ class KVRows(Cache):
     def mask(self, dtype: torch.dtype) -> torch.Tensor:
         """Return the additive mask of one more token for every row. *Shape:* (rows, 1, 1, longest + 1)."""
         lengths = torch.tensor(self.lengths)
+        # Rows of other lengths share the tensors: places behind a row's own end are masked.
         hidden = torch.arange(int(lengths.max()) + 1)[None, :] > lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=dtype)
         return mask.masked_fill_(hidden, torch.finfo(dtype).min)[:, None, None]
@@ -104,6 +105,7 @@ class KVRows(Cache):
         have_rows, _, have_places, _ = self._tensors[0][0].shape
         if rows <= have_rows and places <= have_places:
             return
+        # Grown in large steps: a copy of all states for every token would cost more than the token.
         more = max(have_places, -(-places // _GROWTH) * _GROWTH)
         for layer in self._tensors:
             for index, tensor in enumerate(layer):

@@ -84,6 +84,7 @@ class PackedRow:
 
         branches, candidates = torch.tensor(self.branch_of), torch.tensor(self.candidate_of)
         index = torch.arange(len(self.ids))
+        # All see the prefix; within a branch, candidates see the suffix and themselves, never each other.
         prefix = branches[None, :] == _PREFIX
         same_branch = branches[:, None] == branches[None, :]
         same_candidate = (candidates[None, :] == _SUFFIX) | (candidates[:, None] == candidates[None, :])
@@ -121,6 +122,7 @@ class PackedBatch:
         visible = torch.eye(self.width, dtype=torch.bool).repeat(len(self.rows), 1, 1)
         for index, row in enumerate(self.rows):
             visible[index, : len(row.ids), : len(row.ids)] = row.visible()
+        # Everything before the rows was read before and is seen by every token.
         prefix = torch.ones(len(self.rows), self.width, past, dtype=torch.bool)
         hidden = ~torch.cat([prefix, visible], dim=2)
         return torch.zeros(hidden.shape, dtype=dtype).masked_fill(hidden, torch.finfo(dtype).min)[:, None]
@@ -147,8 +149,10 @@ def pack(branches: Sequence[Branch], prefix: Sequence[int] = ()) -> PackedRow:
         end_of_suffix = len(ids) - 1
         branch_targets = []
         for candidate_number, candidate in enumerate(branch.candidates):
+            # Each token is predicted from the place before it: the first of every candidate from the end of the suffix.
             places = [end_of_suffix, *range(len(ids), len(ids) + len(candidate) - 1)]
             branch_targets.append(tuple(zip(places, candidate, strict=True)))
+            # The closing token is only predicted, so it needs no place; one-token options cost no reading at all.
             ids += candidate[:-1]
             depths += range(depth, depth + len(candidate) - 1)
             branch_of += [number] * (len(candidate) - 1)

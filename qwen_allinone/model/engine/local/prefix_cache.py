@@ -96,6 +96,7 @@ class PrefixCache:
     def _longest(self, ids: tuple[int, ...], *, whole: bool) -> tuple[int, Any]:
         with self._lock:
             best, length = None, 0
+            # The latest first: a conversation goes on from its last turn.
             for stored in reversed(self._entries):
                 if stored[length : length + 1] != ids[length : length + 1]:  # cannot share more: the quick way out
                     continue
@@ -124,6 +125,7 @@ class PrefixCache:
             if begun != self.clears or entry.size > self._max_bytes or self._holder(key) is not None:
                 return
             if isinstance(states, tuple):
+                # States can be cut anywhere, so the longer reading holds all that the shorter one did.
                 for shorter in [stored for stored in self._entries if key[: len(stored)] == stored]:
                     replaced = self._remove(shorter)
                     entry.features |= replaced.features
@@ -155,6 +157,7 @@ class PrefixCache:
 
     def _holder(self, ids: tuple[int, ...]) -> _Entry | None:
         """Return the entry that holds the states of all of these ids."""
+        # An exact match is looked up; a longer entry that begins like this is searched for.
         if ids in self._entries:
             return self._entries[ids]
         for stored, entry in self._entries.items():

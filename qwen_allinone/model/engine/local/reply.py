@@ -115,6 +115,7 @@ class LocalGeneration:
         while (item := self._queue.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
+            # The queue is drained to its end, so that the scheduler's last word is not lost.
             if self.cancelled:
                 continue
             self._read_tokens += 1
@@ -123,6 +124,7 @@ class LocalGeneration:
                 continue
             pending.append(item)
             text = self._chat.decode(pending)
+            # A character of several tokens is held back until it is whole.
             if not text.endswith(_HALF_CHARACTER):
                 pending.clear()
                 yield text

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -66,6 +67,7 @@ class ModelRunner:
         with memory_errors_explained(sum(each.size for each in prompts)):
             shared = _shared_prefix([each.prefix for each in prompts])
             batch = PackedBatch(tuple(pack(each.branches, each.prefix[len(shared) :]) for each in prompts))
+            # Every row is padded to the longest, so the shared beginning is read once and stands before all of them.
             keep = keep and len(prompts) > 1  # a single prefix is read on its own, and kept by that
             hidden = self._hidden_of_rows(batch, shared, prompts, keep=keep)
             return self._scores(batch, hidden)
@@ -94,6 +96,7 @@ class ModelRunner:
         """
         self._require_layers(layer, "hidden states were asked for")
         found = [self._cache.features(ids, layer) for ids in prompts]
+        # One reading serves several questions: only texts without hidden states are read.
         missing = [index for index, each in enumerate(found) if each is None]
         if missing:
             rows, places = [prompts[index] for index in missing], [spans[index] for index in missing]
@@ -112,6 +115,7 @@ class ModelRunner:
         *Shape:* (1, vocabulary).
         """
         with memory_errors_explained(len(prompt)):
+            # A clear meanwhile means that the weights may have changed: what is read now must not be kept then.
             begun = self._cache.clears
             cache = as_dynamic_cache(self._prefix_states(prompt[:branch_point]) if branch_point else None)
             rest = self._tensor(prompt[branch_point:])
@@ -184,6 +188,7 @@ class ModelRunner:
                 self._model.base_model(**inputs)
             hidden = self._model.base_model.norm(states[0])
         if keep:
+            # The first positions of a row are its prefix, whatever branches follow.
             for row, each in enumerate(prompts):
                 if each.prefix:
                     self._cache.store(each.prefix, key_values(cache, len(each.prefix), row=row), begun=begun)
@@ -207,13 +212,14 @@ class ModelRunner:
         for row in batch.rows:
             branches = []
             for branch in row.targets:
-                branches.append(tuple(sum(next(found) for _ in candidate) for candidate in branch))
+                branches.append(tuple(sum(islice(found, len(candidate))) for candidate in branch))
             scores.append(tuple(branches))
         return scores
 
     def _read_rows(
         self, rows: Sequence[tuple[int, ...]], spans: Sequence[Span], layer: int, *, keep: bool
     ) -> list[Features]:
+        # Where every KV cache is there already, the pass may end after the layer that is asked for.
         keep = keep and not all(map(self.knows, rows))
         # Every text must be in the pass, also where its KV cache is known from a pass that took no hidden states.
         shared = _shared_prefix(rows)[: min(start for start, _ in spans)]
@@ -259,11 +265,13 @@ class ModelRunner:
         else:
             embedding = self._model.get_input_embeddings()
             vectors = [*embedding.parameters(), *embedding.buffers()][0]  # a buffer where they are kept in 16 bits
+            # A middle layer has no output layer of its own; the embedding serves as one.
             logits = linear(hidden, vectors.to(hidden.dtype))
         return torch.log_softmax(logits.float(), dim=-1)
 
     def _first_layers(self, count: int) -> Any:
         """Return the model without the layers behind the first; it shares all weights with the whole."""
+        # A shallow copy shares all layers; only its configuration says that there are fewer.
         first: Any = copy.copy(self._model.base_model)
         first.config = copy.deepcopy(first.config)
         first.config.num_hidden_layers = count

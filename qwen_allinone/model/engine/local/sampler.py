@@ -41,6 +41,7 @@ class Sampler:
         scores = self.processors(ids, logits.float())  # type: ignore[arg-type]
         if not self._sampled:
             return int(scores.argmax(dim=-1))
+        # Drawn on the CPU, where a generator gives the same tokens for a seed on every device.
         shares = torch.softmax(scores, dim=-1).cpu()
         return int(torch.multinomial(shares, 1, generator=self._generator))
 
@@ -48,6 +49,7 @@ class Sampler:
 def logits_processors(sampling: SamplingParams, stop_ids: Sequence[int]) -> LogitsProcessorList:
     """Return the processors of transformers, in the order in which ``generate`` applies them."""
     found = LogitsProcessorList()
+    # Given the reply alone, so the words of the prompt and of memories may be taken up.
     if sampling.repetition_penalty != 1:
         found.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
     if sampling.min_new_tokens:

@@ -126,6 +126,7 @@ class Scheduler:
         """Queue jobs; their futures hold the results."""
         with self._condition:
             self._wake()
+            # Very many texts wait apart, or a single decision would wait for all of them.
             for job in jobs:
                 queue = self._jobs if job.cache_prefix else self._bulk_jobs
                 queue.append(job)
@@ -175,6 +176,7 @@ class Scheduler:
     def _schedule(self) -> _Batch | None:
         """Take the next batch, of the kind whose turn it is and of which there is some."""
         self._drop_cancelled()
+        # The kind that had its turn goes behind the others, so that none of them starves.
         for _ in range(len(self._turns)):
             take = self._turns[0]
             self._turns.rotate(-1)
@@ -201,6 +203,7 @@ class Scheduler:
                 for job, result in zip(jobs, outputs, strict=True):
                     job.future.set_result(result)
             case _Prefill(reply):
+                # Its row is the last one of the runner now, as it is here.
                 self._replies.append(reply)
                 self._advance([reply], outputs)
             case _Decode(replies):
@@ -214,6 +217,7 @@ class Scheduler:
             case _JobBatch([job]):
                 job.future.set_exception(error)
             case _JobBatch(jobs):
+                # Out of memory together is no reason to be out of memory alone; nor must one bad job break the others.
                 for job in jobs:
                     self._run_alone(job)
             case _Prefill(reply):
@@ -261,6 +265,7 @@ class Scheduler:
             if not job.future.set_running_or_notify_cancel():
                 continue
             batch.append(job)
+            # Goes on from a KV cache of its own: alone it reads nothing, in a pass it would be read again.
             if self._is_known(job):
                 break
         return _JobBatch(batch) if batch else None
@@ -318,6 +323,7 @@ class Scheduler:
 
     def _remove(self, reply: LocalGeneration, error: Exception | None = None) -> None:
         """End a reply under way; the last one takes its row."""
+        # The runner moves its last row into the gap; the list does the same, so that they stay in step.
         row = self._replies.index(reply)
         last = self._replies.pop()
         if last is not reply:
@@ -346,6 +352,7 @@ class Scheduler:
                 if self.step():
                     continue
                 with self._condition:
+                    # Whoever queues work holds the condition, so nothing can slip in between this look and the end.
                     if not self._condition.wait_for(lambda: self._closing or not self.load.idle, IDLE_SECONDS):
                         self._thread = None
                         return
@@ -372,6 +379,7 @@ class Scheduler:
     def close(self) -> None:
         """End the loop after the present step, and wait for it a moment."""
         with self._condition:
+            # No thread may be inside of torch when the interpreter goes: it would abort the process.
             self._closing = True
             self._condition.notify_all()
             thread = self._thread

@@ -90,6 +90,7 @@ class ServerGeneration:
                 return
             if chunk.finish_reason is not None:
                 self._finish = "length" if chunk.finish_reason == "length" else "stop"
+            # Some servers count with every chunk, others at the end; the last count is the true one.
             if chunk.prompt_tokens is not None or chunk.completion_tokens is not None:
                 self._usage = chunk
             if chunk.text:

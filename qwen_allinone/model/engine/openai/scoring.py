@@ -57,6 +57,7 @@ class ServerScorer:
         return found
 
     def _scores(self, request: ScoreRequest, questions: _Questions) -> Scores:
+        # Asked once; a server that has no such endpoint will not get it while it runs.
         if not self._by_letters:
             found = systemone_scores(self._client, request, questions)
             if found is not None:
@@ -109,6 +110,7 @@ def letter_scores(
     told = client.next_tokens(asked)
     letters = dict.fromkeys(ascii_uppercase[: len(question.options)], 0.0)
     for token, logprob in told.items():
+        # Tokens such as ' A' and 'a' are the same answer, so their probabilities add up.
         letter = token.strip().upper()
         if letter in letters:
             letters[letter] += exp(logprob)
@@ -135,6 +137,7 @@ def render_with_letters(question: RenderedQuestion, language: Language) -> str:
 def _systemone_question(question: RenderedQuestion) -> dict[str, Any]:
     asked: dict[str, Any] = {"type": question.kind, "instructions": question.instructions}
     if question.kind == "choice":
+        # A server sees labels without control tokens, and would take these two for one.
         if len(set(map(plain, question.options.values()))) < len(question.options):
             raise QuestionError(f"options look alike once control tokens are plain; given: {list(question.options)}")
         criteria = {words: question.descriptions[name] for name, words in question.options.items()}
