@@ -77,9 +77,9 @@ def corrections(task: str, qwen: SharedQwen) -> Calibration:
 
 
 def by_slice(what: str, report: EvalReport) -> dict[str, list[Sample]]:
-    """Return the samples of each language, then of each other slice without a colon in its name."""
+    """Return the samples of each language, Chinese first, then of each other slice without a colon in its name."""
     found = {}
-    for each in report.slices:
+    for each in sorted(report.slices, key=lambda each: each.name != "language:zh"):
         name = each.name.removeprefix("language:")
         if ":" not in name:
             found[f"{what}: {name}"] = [sample for sample in report.samples if each.name in sample.row.slices]
