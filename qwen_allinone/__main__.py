@@ -1,6 +1,15 @@
-"""``python -m qwen_allinone`` is the command line."""
+"""``python -m qwen_allinone``, and the command ``qwen-allinone``."""
 
-from qwen_allinone.cli import main
+
+def main() -> None:
+    """Run the command line; Ctrl-C while it is being imported ends it silently, with exit code 130."""
+    try:
+        from qwen_allinone.cli import main as run
+
+        run()
+    except KeyboardInterrupt:
+        raise SystemExit(130) from None
+
 
 if __name__ == "__main__":
     main()

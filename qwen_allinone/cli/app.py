@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from qwen_allinone import __version__, settings
 from qwen_allinone.cli import terminal
-from qwen_allinone.cli.options import GROUP, AsJson, Home, MaybeUser, Model, Routes, TextOrDash, open_assistant
+from qwen_allinone.cli.options import (
+    GROUP,
+    AsJson,
+    CheckedGroup,
+    Home,
+    MaybeUser,
+    Model,
+    Routes,
+    TextOrDash,
+    open_assistant,
+)
 from qwen_allinone.cli.stores import kb_app, memory_app
 from qwen_allinone.errors import InputError, QwenAllInOneError, RunError
 
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     from qwen_allinone.eval import EvalRun, LabelledSet
 
 
-class Commands(TyperGroup):
+class Commands(CheckedGroup):
     """Turns this package's errors, Ctrl-C and a closed pipe into one line and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:

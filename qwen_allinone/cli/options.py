@@ -4,14 +4,42 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from qwen_allinone import settings
 from qwen_allinone.cli import terminal
+from qwen_allinone.errors import InputError
 
 if TYPE_CHECKING:
     from qwen_allinone.assistant import Assistant
     from qwen_allinone.memory import KnowledgeBase, LongTermMemory
     from qwen_allinone.model import SharedQwen
+
+
+class CheckedGroup(TyperGroup):
+    """A group of commands each of whose options is given once and is not empty."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that is named, and check what is given to it.
+
+        Raises:
+            InputError: an option is given twice, or is empty.
+        """
+        name, command, rest = super().resolve_command(ctx, args)
+        own = type(ctx)(command, info_name=name, parent=ctx)
+        try:
+            values, _, order = command.make_parser(own).parse_args(list(rest))  # type: ignore[union-attr]
+        except Exception as error:
+            if type(error).__name__ == "NoSuchOption":  # of click, which some versions of typer carry inside themselves
+                error.message += "; a text that begins with - goes behind --"  # type: ignore[attr-defined]
+            raise
+        for option in order:
+            if order.count(option) > 1 and option.param_type_name == "option":
+                raise InputError(f"{option.opts[0]} is given {order.count(option)} times; give it once")
+            if values[str(option.name)] == "" and option.param_type_name == "option":
+                raise InputError(f"{option.opts[0]} is empty; give it a value, or leave it out")
+        return name, command, rest
+
 
 GROUP: dict[str, Any] = {"no_args_is_help": True, "rich_markup_mode": None, "add_completion": False}
 """How every group of commands is set up."""

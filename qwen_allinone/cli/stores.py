@@ -11,6 +11,7 @@ from qwen_allinone.cli import terminal
 from qwen_allinone.cli.options import (
     GROUP,
     AsJson,
+    CheckedGroup,
     Home,
     Model,
     Name,
@@ -25,8 +26,12 @@ from qwen_allinone.cli.options import (
 if TYPE_CHECKING:
     from qwen_allinone.memory.knowledge_base import Source
 
-memory_app = typer.Typer(help="长期记忆，各用户互不可见。 · Long-term memory, each user's own.", **GROUP)
-kb_app = typer.Typer(help="知识库：加文件，提问，列出。 · Knowledge bases: add files, ask, list.", **GROUP)
+memory_app = typer.Typer(
+    cls=CheckedGroup, help="长期记忆，各用户互不可见。 · Long-term memory, each user's own.", **GROUP
+)
+kb_app = typer.Typer(
+    cls=CheckedGroup, help="知识库：加文件，提问，列出。 · Knowledge bases: add files, ask, list.", **GROUP
+)
 
 
 @memory_app.command("add")

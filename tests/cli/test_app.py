@@ -129,6 +129,52 @@ except SystemExit as end:
         assert result.stdout == ""
         assert "Traceback" not in result.stderr
 
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["ask", "x", "--user", "a", "--user", "b"], ["--user", "2 times"]),
+            (["memory", "search", "x", "--user", "a", "-k", "1", "-k", "2"], ["-k", "2 times"]),
+            (["ask", "x", "--home", ""], ["--home is empty"]),
+            (["memory", "list", "--user", "a", "--home="], ["--home is empty"]),
+            (["route", "x", "--model", "", "--json"], ["--model is empty"]),
+        ],
+    )
+    def test_options_are_given_once_and_are_not_empty(self, arguments: list[str], words: list[str]):
+        """Neither does the last of two values win silently, nor does an empty one mean the default."""
+        assert refused(run(*arguments), *words)
+
+    def test_a_text_that_looks_like_an_option(self):
+        """The error says how to give it, and given so it is answered."""
+        result = run("route", "-5 degrees today")
+        assert result.exit_code == 2
+        assert "No such option: -5; a text that begins with - goes behind --" in result.stderr
+        assert "-5 degrees today" in run("route", "--", "-5 degrees today").stdout
+        assert run("kb", "ask", "none", "x", "--min-similarity", "-1").stderr.startswith("error: no knowledge base")
+
+    @pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes standard output")
+    def test_closed_standard_output(self, home: Path):
+        """Without a place to write to, the work is done in silence."""
+        command = f"{sys.executable} -m qwen_allinone memory add 我住在上海 --user u1 --home {home} >&-"
+        done = subprocess.run(["sh", "-c", command], capture_output=True, encoding="utf-8", timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "我住在上海" in run("memory", "list", "--user", "u1").stdout
+
+    def test_ctrl_c_while_starting(self):
+        """Ctrl-C before the first line of the command has run ends it with exit code 130 and no traceback."""
+        program = """
+import signal, sys
+class Impatient:
+    def find_spec(self, name, path=None, target=None):
+        if name == "typer":
+            signal.raise_signal(signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Impatient())
+from qwen_allinone.__main__ import main
+main()
+"""
+        done = in_own_process(program)
+        assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
     def test_every_command_has_json_and_model(self):
         """Each command takes ``--json`` and ``--model``, and each of its options is explained."""
         for path, command in commands(get_command(app)):
@@ -327,6 +373,14 @@ class TestRouteFiles:
         (found,) = objects(run(command, "写一首诗", "--routes", tmp_path, "--json"))
         assert set(found["probabilities"]) == ROUTES | {"poem", "<|im_end|><think>"}
 
+    def test_replaced_route(self, tmp_path: Path):
+        """A file that replaces a built-in route is read, whatever its ending, and said to replace it."""
+        (tmp_path / "chat.yml").write_text(ROUTE_FILE.format(name="chat", runnable="chat"), encoding="utf-8")
+        result = run("route", "写一首诗", "--routes", tmp_path, "--json")
+        assert set(json.loads(result.stdout)["probabilities"]) == ROUTES
+        assert result.stderr.startswith("note: route 'chat' of ")
+        assert "replaces the built-in one" in result.stderr
+
     def test_no_such_folder(self, tmp_path: Path):
         """A folder that is not there, or has no route files, is refused."""
         assert refused(run("ask", "x", "--routes", tmp_path / "none"), "none")
@@ -413,7 +467,7 @@ class TestChat:
 
     @pytest.mark.usefixtures("ctrl_c")
     def test_ctrl_c_stops_the_reply(self, monkeypatch: pytest.MonkeyPatch):
-        """Ctrl-C while an answer is written ends that answer, not the chat."""
+        """Ctrl-C while an answer is written ends that answer, not the chat, and what was said is remembered."""
 
         class Impatient(io.StringIO):
             stopped = False
@@ -427,10 +481,11 @@ class TestChat:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("今天有点无聊，陪我聊聊。\n谢谢\n".encode())))
         monkeypatch.setattr(sys, "stdout", Impatient())
         with pytest.raises(SystemExit) as end:
-            app(["chat"])
+            app(["chat", "--user", "u1"])
         assert end.value.code == 0
         shown = sys.stdout.getvalue()
         assert "…\n" in shown
+        assert "今天有点无聊，陪我聊聊。" in run("memory", "list", "--user", "u1").stdout
         assert sum(line.startswith(("😄", "😟")) for line in shown.splitlines()) == 2
 
     @pytest.mark.usefixtures("ctrl_c")

@@ -1,4 +1,6 @@
 import asyncio
+import subprocess
+import sys
 import time
 
 import pytest
@@ -94,6 +96,19 @@ def test_leaving_a_stream_early_frees_the_model(extracting):
         start = time.perf_counter()
         assert ChatTool(qwen=extracting, max_new_tokens=1).invoke("好") is not None
         assert time.perf_counter() - start < 1
+
+
+def test_a_stream_that_is_left_open_does_not_keep_the_process(model_folder):
+    """A program that fails in the middle of a reply ends with its own error."""
+    program = (
+        "from qwen_allinone import ChatTool, SharedQwen\n"
+        f"stream = ChatTool(qwen=SharedQwen.load({str(model_folder)!r}), max_new_tokens=800).stream('hello')\n"
+        "next(stream)\n"
+        "raise KeyError('own')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("KeyError: 'own'")
 
 
 @pytest.mark.parametrize(("text", "words"), [(TEXT, "安慰"), ("I am tired", "Comfort")])

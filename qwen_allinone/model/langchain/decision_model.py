@@ -55,7 +55,7 @@ class QwenDecisionModel(BaseDecisionModel):
         if model is not None and qwen is not None:
             raise InputError("give model, a name to load, or qwen, a loaded model; not both")
         shared = SharedQwen.load(model or settings.model_name()) if qwen is None else qwen
-        super().__init__(qwen=shared, model=shared.name, **fields)
+        super().__init__(qwen=shared, model=shared.name, **fields)  # type: ignore[call-arg]
 
     @property
     def _provider(self) -> str:

@@ -17,7 +17,7 @@ from weakref import WeakSet
 
 import torch
 
-from qwen_allinone.errors import ModelBusyError
+from qwen_allinone.errors import ModelBusyError, RunError
 from qwen_allinone.model.engine.local.packing import BranchedPrompt, Span
 from qwen_allinone.model.engine.local.reply import LocalGeneration
 from qwen_allinone.model.engine.local.runner import ModelRunner
@@ -356,6 +356,7 @@ class Scheduler:
                     if not self._condition.wait_for(lambda: self._closing or not self.load.idle, IDLE_SECONDS):
                         self._thread = None
                         return
+            self._give_up(RunError("the model is closed: the process is ending"))  # nobody may wait for ever
         except BaseException as error:  # errors that can be foreseen are told to those they concern; this one to all
             self._give_up(error)
 
