@@ -76,7 +76,7 @@ def test_other_users_routes_are_wrong_for_a_text_of_a_shipped_one(qwen: SharedQw
 
 
 def test_replies_are_taught_as_the_chat_tool_asks_for_them(qwen: SharedQwen) -> None:
-    """They stand behind the context that the tool gives: comfort for the upset, and the memory, alone or among others."""
+    """They stand behind the tool's own context: comfort for who is upset, and the memory, alone or among others."""
     item = replace(_MOOD, memory="I cannot eat nuts")
     replying = [example for example in _examples(qwen, item) if len(example.answers[-1]) == 1]
     stems = [qwen.chat.decode(example.branches[-1].suffix) for example in replying]
