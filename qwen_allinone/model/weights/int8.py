@@ -5,10 +5,10 @@ does not depend on what else is in the pass: what is read from the cache or in a
 (``torch.ao`` quantizes all inputs of a pass together, and one token with outliers blurs the others.)
 
 Everything that touches torch's quantized operators, whose removal is announced, is in this file; pyproject.toml bounds
-torch, and without the operators models stay in fp32. ``Int8DynamicActivationInt8WeightConfig`` of torchao 0.18 is the same
-scheme on ground that stays. Without compiling the model it takes 2.1 times as long for a token of real
-Qwen2.5-Coder-0.5B-Instruct and as long for a pass over eight texts (``python -m benchmarks.int8_layers``), so it has not
-taken the place of these layers; compiling costs minutes and a C++ compiler at the first start.
+torch, and without the operators models stay in fp32. ``Int8DynamicActivationInt8WeightConfig`` of torchao 0.18 is the
+same scheme on ground that stays. Without compiling the model, a token of real Qwen2.5-Coder-0.5B-Instruct takes 2.1
+times as long with it, and a pass over eight texts as long (``python -m benchmarks.int8_layers``), so it has not taken
+the place of these layers; compiling costs minutes and a C++ compiler at the first start.
 """
 
 import copy
