@@ -301,9 +301,11 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
 
     def _recall(self, given: AssistantInput) -> tuple[str, ...]:
         found = self.memory.search(str(given.user), given.text, k=MAX_RECALLED)
+        # Whoever says the same again need not be reminded of it.
         return tuple(self._shortened(each.text) for each in found if each.text != given.text)
 
     def _prompt(self, text: str, route: str, recalled: Sequence[str], sentiment: Sentiment) -> str:
+        # A Runnable of the user's own words its prompt itself.
         if not isinstance(self.router.runnable(route), ChatTool):
             return ""
         return ChatTool.context(language_of(text), memories=recalled, comfort=sentiment.upset)
@@ -316,6 +318,7 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
         """Return the latest turns that leave room for text, questions and reply."""
         room = int(self.qwen.context_window * FRACTION)
         first = len(history)
+        # From the latest back: what does not fit any more is the oldest.
         while first and (room := room - len(self.qwen.chat.turns(history[first - 1 : first]))) >= 0:
             first -= 1
         return list(history[first:])

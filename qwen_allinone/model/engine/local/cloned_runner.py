@@ -110,22 +110,22 @@ class ClonedRunner(ModelRunner):
             return cast(torch.Tensor, self._model(input_ids=self._tensor(ids), **inputs).logits[:, -1])
 
     def _score(self, prompt: BranchedPrompt) -> BranchScores:
-        leaves = []
+        clones = []
         for branch in prompt.branches:
-            leaves += [(branch.suffix, candidate) for candidate in branch.candidates]
+            clones += [(branch.suffix, candidate) for candidate in branch.candidates]
         # Clones are padded to the longest and share passes, as many as fit.
-        width = max(len(suffix) + len(candidate) - 1 for suffix, candidate in leaves)
+        width = max(len(suffix) + len(candidate) - 1 for suffix, candidate in clones)
         batch_size = max(1, MAX_CLONED_TOKENS // width)
         scores: list[float] = []
-        for first in range(0, len(leaves), batch_size):
-            scores += self._score_clones(prompt.prefix, leaves[first : first + batch_size])
+        for first in range(0, len(clones), batch_size):
+            scores += self._score_clones(prompt.prefix, clones[first : first + batch_size])
         rest = iter(scores)
         return tuple(tuple(islice(rest, len(branch.candidates))) for branch in prompt.branches)
 
     def _score_clones(
-        self, prefix: Sequence[int], leaves: Sequence[tuple[Sequence[int], Sequence[int]]]
+        self, prefix: Sequence[int], clones: Sequence[tuple[Sequence[int], Sequence[int]]]
     ) -> list[float]:
-        rows = [[*suffix, *candidate[:-1]] for suffix, candidate in leaves]
+        rows = [[*suffix, *candidate[:-1]] for suffix, candidate in clones]
         width = max(map(len, rows))
         states = self._whole_states(prefix) if prefix else DynamicCache(config=self._model.config)
         if prefix:
@@ -140,7 +140,7 @@ class ClonedRunner(ModelRunner):
             use_cache=True,
         ).last_hidden_state
         found = []
-        for row, (suffix, candidate) in zip(hidden, leaves, strict=True):
+        for row, (suffix, candidate) in zip(hidden, clones, strict=True):
             logs = self._log_probabilities(row[len(suffix) - 1 : len(suffix) + len(candidate) - 1])
             found.append(float(logs.gather(1, torch.tensor([candidate], device=device).T).sum()))
         return found
