@@ -167,8 +167,10 @@ class Scheduler:
             return False
         try:
             outputs = self._run(batch)
-        except Exception as error:
+        except BaseException as error:
             self._fail(batch, error)
+            if not isinstance(error, Exception):
+                raise
         else:
             self._postprocess(batch, outputs)
         return True
@@ -211,7 +213,7 @@ class Scheduler:
             case Call():
                 batch.future.set_result(outputs)
 
-    def _fail(self, batch: _Batch, error: Exception) -> None:
+    def _fail(self, batch: _Batch, error: BaseException) -> None:
         """Tell those whom an error concerns; the jobs of a pass are each tried alone first."""
         match batch:
             case _JobBatch([job]):
@@ -321,7 +323,7 @@ class Scheduler:
         for reply in cancelled:
             reply.finish()
 
-    def _remove(self, reply: LocalGeneration, error: Exception | None = None) -> None:
+    def _remove(self, reply: LocalGeneration, error: BaseException | None = None) -> None:
         """End a reply under way; the last one takes its row."""
         # The runner moves its last row into the gap; the list does the same, so that they stay in step.
         row = self._replies.index(reply)

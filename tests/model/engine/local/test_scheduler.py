@@ -166,6 +166,18 @@ def test_whatever_ends_the_loop_is_told_to_all_and_the_next_reply_works(
     assert shared.generate(TEXT, max_new_tokens=3, min_new_tokens=3).completion_tokens == 3
 
 
+def test_a_call_that_ends_the_loop_is_told_so_and_the_next_one_works(qwen: SharedQwen) -> None:
+    """Whatever it raises reaches whoever waits for it, and nobody waits for ever."""
+    shared = fresh(qwen)
+
+    def leave() -> None:
+        raise SystemExit(3)
+
+    with pytest.raises(SystemExit):
+        shared.local.run_alone(leave)
+    assert shared.local.run_alone(lambda: 5) == 5
+
+
 def test_a_thread_that_cannot_be_started_is_an_error_of_that_reply(
     qwen: SharedQwen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
