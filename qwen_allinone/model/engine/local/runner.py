@@ -317,8 +317,9 @@ def memory_errors_explained(tokens: int) -> Iterator[None]:
         if not known and not any(sign in str(error) for sign in _NO_MEMORY):
             raise
         raise ModelMemoryError(
-            f"out of memory at a pass of {tokens} tokens; shorten the text or the history, lower max_batch_tokens or "
-            "the prefix cache's max_bytes of the local engine, or load the model with precision='int8'"
+            f"out of memory at a pass of {tokens} tokens; shorten the text or the history, lower "
+            "qwen.local.scheduler.max_batch_tokens or qwen.local.prefix_cache.max_bytes, or load the model with "
+            "precision='int8'"
         ) from error
 
 
