@@ -1,6 +1,8 @@
 """Tiny models of the Qwen shapes and their tokenizer, made in seconds; nothing is downloaded."""
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,16 @@ from transformers import (
 from qwen_allinone.model import SharedQwen
 
 torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A cache folder of the tests' own, which all of their processes share."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "cache"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QWEN_ALLINONE_CACHE", str(folder))
+        yield folder
 
 
 @pytest.fixture(scope="session")

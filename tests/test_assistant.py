@@ -21,6 +21,8 @@ from qwen_allinone.errors import EmptyTextError, InputError, ModelNotFoundError,
 from qwen_allinone.model import Capabilities, Message, SharedQwen, Threshold
 from qwen_allinone.router import PromptRouter, Route
 from qwen_allinone.tools import ChatTool, Intent, Sentiment, SentimentTool, Summary
+from qwen_allinone.tools.examples import examples
+from qwen_allinone.tools.sentiment import POLES
 
 ROUTES = ("sentiment", "chat", "intent", "summary")
 CHINESE = "会议拖了两小时，毫无进展，真让人失望。"
@@ -591,29 +593,30 @@ def test_an_analysis_is_a_mood_and_a_reply(qwen):
     turn = assistant.invoke(CHINESE)
     assert analysis.sentiment.label == turn.sentiment.label
     assert analysis.sentiment.probability == pytest.approx(turn.sentiment.probability, abs=1e-5)
-    assert analysis.reply == ChatTool(qwen=qwen).invoke(
-        {"text": CHINESE, "comfort": turn.sentiment.polarity == "negative"}
-    )
+    assert analysis.reply == ChatTool(qwen=qwen).invoke({"text": CHINESE, "comfort": turn.sentiment.upset})
 
 
 def test_an_upset_user_is_comforted_first(qwen):
-    """A negative mood puts the note behind the text, a positive one does not."""
+    """A surely negative mood puts the note behind the text, any other does not."""
     assistant = Assistant.default(qwen)
-    texts = [CHINESE, ENGLISH, "好", "ok", "今天的实验成功了", "I am happy", "真差", "烦死了", "nice", "bad"]
-    found = {assistant.invoke(text).sentiment.polarity: text for text in texts}
-    assert set(found) == {"positive", "negative"}, "the texts must cover both moods"
-    for polarity, text in found.items():
+    found = {}
+    for texts in zip(*(examples("mood")[pole][:40] for pole in POLES), strict=True):
+        found |= {assistant.analyze(text).sentiment.upset: text for text in texts}
+        if len(found) == 2:
+            break
+    for upset, text in found.items():
         assistant.analyze(text)
         messages, notes = qwen.replies[-1]
         assert messages[-1].content == text
-        assert bool(notes) == (polarity == "negative")
+        assert bool(notes) == upset
+    assert set(found) == {True, False}, "the texts must cover both"
 
 
 def test_a_turn_comforts_where_the_mood_is_surely_low(qwen, tmp_path):
     """Only a negative mood that is likely and not faint changes the reply; the turn says what the model was told."""
     assistant = make(qwen, tmp_path, only="chat")
     comforted = set()
-    for text in [CHINESE, ENGLISH, "好", "ok", "今天的实验成功了", "I am happy", "真差", "烦死了", "nice", "bad"]:
+    for text in (CHINESE, ENGLISH, *examples("mood")["negative"][:4], *examples("mood")["positive"][:4]):
         turn = assistant.invoke(text)
         mood = turn.sentiment
         low = mood.polarity == "negative" and mood.probability >= 0.6 and mood.intensity >= 2

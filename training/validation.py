@@ -43,7 +43,7 @@ def accuracies(qwen: SharedQwen, held: Sequence[Item]) -> dict[str, str]:
     told = {}
     for name, found in sorted(cases.items()):
         if len(found) >= _FEWEST:
-            accuracy = evaluate(name, found[:_MOST], qwen).accuracy
+            accuracy = evaluate(name, found[:_MOST], qwen, learned=False).accuracy
             told[name] = f"{accuracy.value or 0:.3f} of {accuracy.n}"
     return told
 

@@ -37,6 +37,7 @@ def evaluate(
     data: str | None = None,
     calibration: "Calibration | None" = None,
     layout: "Layout | None" = None,
+    learned: bool = True,
     progress: Progress | None = None,
 ) -> EvalReport:
     """Ask the model every question and count.
@@ -48,6 +49,7 @@ def evaluate(
         data: name of the rows; by default that of the task.
         calibration: corrections; by default as the model declares.
         layout: order of text and question; by default as the model declares.
+        learned: let heads decide the questions that have examples; False: score them.
         progress: called after each row.
 
     Raises:
@@ -57,7 +59,9 @@ def evaluate(
 
     def decide_all(texts: Iterable[str]) -> "Iterator[Decision | QwenAllInOneError]":
         asked = ((text, {task: case.question}) for text, case in zip(texts, complete, strict=True))
-        answers = qwen.decide_all(asked, calibration=calibration, layout=layout, return_exceptions=True)
+        answers = qwen.decide_all(
+            asked, calibration=calibration, layout=layout, learned=learned, return_exceptions=True
+        )
         for case, answer in zip(complete, answers, strict=True):
             yield answer if isinstance(answer, QwenAllInOneError) else case.in_labels(answer[task])
 

@@ -9,6 +9,7 @@ from qwen_allinone import settings
 from qwen_allinone.errors import CapabilityError, MissingExtraError, NotLocalError, QwenAllInOneError
 from qwen_allinone.model.decisions.decider import Decider, ScoringConfig, ScoringOptions
 from qwen_allinone.model.decisions.decision import Calibration, Decision
+from qwen_allinone.model.decisions.learner import FitReport, Learner
 from qwen_allinone.model.decisions.questions import Question
 from qwen_allinone.model.decisions.self_test import self_test
 from qwen_allinone.model.engine.base import Engine, Features, GenerateRequest, ReadRequest
@@ -205,8 +206,8 @@ class SharedQwen:
             CapabilityError: the engine gives no hidden states, or the model has fewer layers.
         """
         messages = self._prompts.conversation(text, history, language_of(text))
-        (pending,) = self.engine.read([ReadRequest(messages, layer)])
-        return pending.result()
+        (pending,) = self.engine.read([ReadRequest(messages, (layer,))])
+        return pending.result()[layer]
 
     def decide(
         self,
@@ -222,7 +223,7 @@ class SharedQwen:
             text: the questions are about it.
             questions: by names of the caller's choice.
             history: earlier turns of the conversation.
-            **scoring: fields of ``ScoringConfig``: layout, calibration, threshold.
+            **scoring: fields of ``ScoringConfig``: layout, calibration, threshold, learned.
 
         Raises:
             EmptyTextError: the text is blank.
@@ -230,6 +231,22 @@ class SharedQwen:
             TextTooLongError: text and questions exceed the context window.
         """
         return self._decider.decide(text, questions, ScoringConfig(**scoring), history=history)
+
+    @property
+    def learner(self) -> Learner:
+        """Fits and keeps the heads of questions with examples."""
+        return self._decider.learner
+
+    def fit(self, questions: Iterable[Question]) -> list[FitReport | None]:
+        """Learn to decide questions that have examples, all from one reading of them; ``decide`` does it at first use.
+
+        What is fitted is kept in the cache folder, by digests of model and examples.
+
+        Returns:
+            For each question the way it is decided and how good that is out of fold; None: it is scored, because it has
+            no examples, or too few, or the model is on a server.
+        """
+        return self.learner.fit(questions)
 
     @overload
     def decide_all(
@@ -261,7 +278,7 @@ class SharedQwen:
         Args:
             texts: each with its questions; read as they are needed, some hundred at a time.
             return_exceptions: yield the error of a text in its place; otherwise the first one is raised.
-            **scoring: fields of ``ScoringConfig``: layout, calibration, threshold.
+            **scoring: fields of ``ScoringConfig``: layout, calibration, threshold, learned.
 
         Yields:
             In the order of the texts, the decisions about each.
@@ -348,7 +365,9 @@ class SharedQwen:
 
 
 def _engine(found: LoadedModel) -> LocalEngine:
-    return LocalEngine(found.model, found.tokenizer, capabilities=found.capabilities)
+    heads = Path(found.name) / "heads"
+    shipped = heads if heads.is_dir() else None
+    return LocalEngine(found.model, found.tokenizer, capabilities=found.capabilities, heads=shipped)
 
 
 def _answers(found: LoadedModel) -> list[Decision]:

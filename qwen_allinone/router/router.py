@@ -10,7 +10,7 @@ from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, Runn
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from qwen_allinone.errors import InputError, QwenAllInOneError, UnknownRouteError
+from qwen_allinone.errors import EmptyTextError, InputError, QwenAllInOneError, UnknownRouteError
 from qwen_allinone.model import Choice, Decision, SharedQwen, Threshold
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.messages import MessageLike
@@ -137,6 +137,20 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
                 raise UnknownRouteError(f"route {name!r} cannot be removed: it is the last one or the fallback")
             self.routes = tuple(route for route in self.routes if route.name != name)
 
+    def learn(self, text: str, name: str) -> None:
+        """Add an input to the examples of a route, from the next input on; it leaves the others that have it.
+
+        Raises:
+            UnknownRouteError: there is no such route.
+            EmptyTextError: the text is blank.
+        """
+        if not text.strip():
+            raise EmptyTextError("the text is empty; give at least one character that is not white space")
+        with self._change:
+            self.route(name)
+            self.routes = tuple(_taught(route, text.strip(), known=route.name == name) for route in self.routes)
+        self.qwen.fit([self.question(text)])
+
     def question(self, text: str) -> Choice:
         """Return what the model is asked; pass it to ``SharedQwen.decide`` to ask other things on the same reading."""
         return route_question(self.routes, language_of(text))
@@ -223,6 +237,17 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
             route = self.select(decision).name
             async for piece in self.runnable(route).astream(input, config, **kwargs):
                 yield RouteResult(decision, route, piece)
+
+
+def _taught(route: Route, text: str, *, known: bool) -> Route:
+    """Return the route with or without a text among its examples."""
+    examples = {}
+    for language, texts in route.examples.items():
+        examples[language] = [each for each in texts if each.strip() != text]
+    if known:
+        language = language_of(text)
+        examples[language] = [*examples.get(language, []), text]
+    return replace(route, examples=examples)
 
 
 def _text(input: object) -> str:

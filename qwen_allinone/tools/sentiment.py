@@ -13,6 +13,7 @@ from qwen_allinone.model import Choice, Decision, Message, Question, Score
 from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.base import History, QwenTool, Result, TextInput
+from qwen_allinone.tools.examples import examples
 
 MIN_UPSET_PROBABILITY = 0.6
 MIN_UPSET_INTENSITY = 2
@@ -20,6 +21,7 @@ MIN_UPSET_INTENSITY = 2
 _PROMPT = PromptFile.load("qwen_allinone.tools", "sentiment")
 
 Polarity = Literal["positive", "negative"]
+POLES: tuple[Polarity, ...] = ("positive", "negative")
 
 
 class Sentiment(Result):
@@ -65,7 +67,7 @@ class SentimentInput(TextInput):
 
 def by_polarity(mood: Decision) -> Decision:
     """Return the answer to the mood question with the options ``positive`` and ``negative`` in either language."""
-    named = zip(("positive", "negative"), mood.probabilities.values(), strict=True)
+    named = zip(POLES, mood.probabilities.values(), strict=True)
     return replace(mood, probabilities=dict(named))
 
 
@@ -75,16 +77,20 @@ def mood_question(language: Language) -> Choice:
     return Choice(
         instructions=_PROMPT.render(language, "instructions"),
         criteria={
-            str(_PROMPT.entry(language, pole)): _PROMPT.render(language, f"{pole}_description")
-            for pole in ("positive", "negative")
+            str(_PROMPT.entry(language, pole)): _PROMPT.render(language, f"{pole}_description") for pole in POLES
         },
+        examples={str(_PROMPT.entry(language, pole)): texts for pole, texts in examples("mood").items()},
     )
 
 
 @cache
 def intensity_question(language: Language) -> Score:
     """Return the question how strong the mood is, in five levels."""
-    return Score(instructions=_PROMPT.render(language, "intensity"), criteria=list(_PROMPT.entry(language, "levels")))
+    return Score(
+        instructions=_PROMPT.render(language, "intensity"),
+        criteria=list(_PROMPT.entry(language, "levels")),
+        examples=examples("intensity"),
+    )
 
 
 class SentimentTool(QwenTool):

@@ -1,4 +1,5 @@
 import asyncio
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -6,6 +7,7 @@ import pytest
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, AIMessageChunk, HumanMessage
 from langchain_core.runnables import RunnableGenerator, RunnableLambda
+from many_threads import passes
 from tiny_qwen import CONTROL_TOKENS, laid_out
 
 from qwen_allinone.errors import EmptyTextError, InputError, UnknownRouteError
@@ -489,13 +491,42 @@ def test_the_text_is_read_once_for_decision_and_reply(qwen, text):
 
 
 def test_a_tool_that_decides_reuses_the_reading_too(qwen):
-    """Decision, mood and intensity come from one reading of the text."""
+    """Route, mood and intensity come from one reading of the text."""
     fresh = SharedQwen.from_model(qwen.local.model, qwen.local.tokenizer)
-    sentiment = Route("sentiment", {"zh": "评价"}, "sentiment")
-    PromptRouter(fresh, [sentiment], runnables={"sentiment": SentimentTool(qwen=fresh)}).invoke(CHINESE)
-    statistics = fresh.local.prefix_cache.statistics
-    assert (statistics.entries, statistics.misses, statistics.hits) == (1, 1, 1)
-    assert statistics.reused_tokens == len(fresh.chat.turns(laid_out(CHINESE)))
+    tool = SentimentTool(qwen=fresh)
+    router = PromptRouter(fresh, builtin_routes(), runnables={route.runnable: tool for route in builtin_routes()})
+    router.invoke("今天是星期三")  # from now on the heads are there
+    with passes(fresh) as rows:
+        router.invoke(CHINESE)
+    assert rows == [1]
+
+
+def test_a_route_that_is_added_is_known_at_once(make_router):
+    """With its examples, for the next input; the default routes keep theirs."""
+    router = make_router()
+    before = router.decide(CHINESE)
+    log = ["ERROR: exit status 1", "FAILED tests/test_a.py", "error: ld returned 1", "E   AssertionError: 3 != 4"]
+    router.add(Route("log", {"en": "output of a build"}, "log", {"en": log}), RunnableLambda(str))
+    assert router.decide("FAILED tests/test_b.py").option == "log"
+    assert router.decide("FAILED tests/test_b.py").method == "learned"
+    router.remove("log")
+    assert dict(router.decide(CHINESE).probabilities) == dict(before.probabilities)
+
+
+def test_a_correction_is_learned(make_router):
+    """The input goes where it was taught to, and where it was an example before it is one no more."""
+    router = make_router()
+    name = router.decide(CHINESE).option
+    other = next(route.name for route in router.routes if route.name != name)
+    before = router.decide(CHINESE).probabilities[other]
+    for wanted in (name, other):
+        router.learn(f"  {CHINESE}", wanted)
+    assert router.decide(CHINESE).probabilities[other] > before
+    assert [route.name for route in router.routes if CHINESE in chain.from_iterable(route.examples.values())] == [other]
+    with pytest.raises(UnknownRouteError):
+        router.learn(CHINESE, "nowhere")
+    with pytest.raises(EmptyTextError):
+        router.learn(" ", name)
 
 
 # The bundled model

@@ -61,5 +61,6 @@ class Evaluations:
             data=task.data,
             layout=layout,
             calibration=CORRECTIONS[correction],
+            learned=False,  # what is compared are ways to score
             progress=partial(self.tell, f"{task.name}, {layout}, correction {correction}"),
         )

@@ -1,16 +1,25 @@
-"""From questions to decisions: about one text or about thousands."""
+"""From questions to decisions: about one text or about thousands, learned where there are examples, else scored."""
 
 from collections import OrderedDict
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Lock
 from typing import Any, TypedDict, cast
 
 from qwen_allinone.errors import QuestionError, QwenAllInOneError
 from qwen_allinone.model.decisions.decision import Calibration, Decision, Threshold
-from qwen_allinone.model.decisions.questions import Question, render_question
-from qwen_allinone.model.engine.base import Engine, RenderedQuestion, ScoreRequest, Scores
+from qwen_allinone.model.decisions.learner import LearnedQuestion, Learner
+from qwen_allinone.model.decisions.questions import Question, descriptions_of, render_question
+from qwen_allinone.model.engine.base import (
+    Engine,
+    Pending,
+    Reading,
+    ReadRequest,
+    RenderedQuestion,
+    ScoreRequest,
+    Scores,
+)
 from qwen_allinone.model.engine.capabilities import Layout
 from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.model.prompt.layout import PromptLayout
@@ -29,6 +38,7 @@ class ScoringOptions(TypedDict, total=False):
     layout: Layout | None
     calibration: Calibration | None
     threshold: Threshold | None
+    learned: bool
 
 
 @dataclass(frozen=True)
@@ -41,10 +51,37 @@ class ScoringConfig:
     """Corrections; None: as the model declares."""
     threshold: Threshold | None = None
     """Bounds below which a decision abstains; None: it never does."""
+    learned: bool = True
+    """Let heads decide the questions that have examples; False: score them like all others."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The questions about one text, and what the engine is asked for them."""
+
+    questions: Mapping[str, Question]
+    learned: Mapping[str, LearnedQuestion]
+    read: ReadRequest | None
+    score: ScoreRequest | None
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """The engine's answers for one text."""
+
+    asked: _Asked
+    reading: Pending[Reading] | None
+    scores: Pending[Scores] | None
+
+    def cancel(self) -> None:
+        """Drop what was not begun."""
+        for each in (self.reading, self.scores):
+            if each is not None:
+                each.cancel()
 
 
 class Decider:
-    """Decides by the log-likelihoods of options; safe to use from many threads.
+    """Decides by heads on the reading, and by the log-likelihoods of options; safe to use from many threads.
 
     Args:
         engine: scores.
@@ -58,11 +95,13 @@ class Decider:
         self._rendered: OrderedDict[Hashable, list[RenderedQuestion]] = OrderedDict()
         self._priors: OrderedDict[Hashable, Mapping[str, float]] = OrderedDict()
         self._lock = Lock()
+        self.learner = Learner(engine, prompts, self._scored)
 
     def clear_cache(self) -> None:
-        """Drop the priors that were computed."""
+        """Drop the priors that were computed and the heads that were fitted."""
         with self._lock:
             self._priors.clear()
+            self.learner = Learner(self._engine, self._prompts, self._scored)
 
     def decide(
         self,
@@ -73,9 +112,9 @@ class Decider:
         history: Sequence[MessageLike] = (),
     ) -> dict[str, Decision]:
         """Decide all questions about a text from one reading of it."""
-        request = self.request(text, questions, config, history=history)
-        (pending,) = self._engine.score([request])
-        return self._decisions(questions, request, pending.result(), config)
+        asked = self._asked(text, questions, config, history=history)
+        (pending,) = self._submit([asked])
+        return self._decisions(pending, config)
 
     def decide_all(
         self,
@@ -123,57 +162,132 @@ class Decider:
             cache_prefix=cache_prefix,
         )
 
+    def _asked(
+        self,
+        text: str,
+        questions: Mapping[str, Question],
+        config: ScoringConfig,
+        *,
+        history: Sequence[MessageLike] = (),
+        cache_prefix: bool = True,
+    ) -> _Asked:
+        """Sort the questions into those of which a head is fitted, those that are scored, and those that are both."""
+        learned: dict[str, LearnedQuestion] = {}
+        for name, question in questions.items():
+            head = self.learner.learned(question) if config.learned else None
+            if head is not None:
+                learned[name] = head
+        scored = {
+            name: question
+            for name, question in questions.items()
+            if name not in learned or learned[name].fit.report.method == "both"
+        }
+        read = score = None
+        if learned:
+            conversation = self._prompts.conversation(text, history, language_of(text))
+            read = ReadRequest(conversation, self.learner.layers, cache_prefix=cache_prefix)
+        if scored or not learned:
+            score = self.request(text, scored, config, history=history, cache_prefix=cache_prefix)
+        return _Asked(questions, learned, read, score)
+
+    def _submit(self, asked: Sequence[_Asked]) -> list[_Pending]:
+        """Hand everything to the engine at once: it sorts, fills its passes, and works on while the first are taken."""
+        readings = iter(self._engine.read([each.read for each in asked if each.read is not None]))
+        scores = iter(self._engine.score([each.score for each in asked if each.score is not None]))
+        pending = []
+        for each in asked:
+            reading = None if each.read is None else next(readings)
+            pending.append(_Pending(each, reading, None if each.score is None else next(scores)))
+        return pending
+
     def _decide_batch(
         self, batch: Sequence[tuple[str, Mapping[str, Question]]], config: ScoringConfig
     ) -> Iterator[dict[str, Decision] | QwenAllInOneError]:
-        requests: list[ScoreRequest | QwenAllInOneError] = []
+        asked: list[_Asked | QwenAllInOneError] = []
         for text, questions in batch:
             try:
-                requests.append(self.request(text, questions, config, cache_prefix=False))
+                asked.append(self._asked(text, questions, config, cache_prefix=False))
             except QwenAllInOneError as error:
-                requests.append(error)
-        # All at once: the engine sorts them, fills its passes, and works on while the first are taken.
-        pending = list(self._engine.score([each for each in requests if isinstance(each, ScoreRequest)]))
+                asked.append(error)
+        pending = self._submit([each for each in asked if isinstance(each, _Asked)])
         rest = iter(pending)
         try:
-            for (_, questions), request in zip(batch, requests, strict=True):
-                if isinstance(request, QwenAllInOneError):
-                    yield request
+            for each in asked:
+                if isinstance(each, QwenAllInOneError):
+                    yield each
                     continue
                 try:
-                    decided = self._decisions(questions, request, next(rest).result(), config)
+                    decided = self._decisions(next(rest), config)
                 except QwenAllInOneError as error:
                     yield error
                 else:
                     yield decided
         finally:  # whoever leaves early wants no more
-            for each in pending:
-                each.cancel()
+            for unfinished in pending:
+                unfinished.cancel()
 
-    def _decisions(
-        self, questions: Mapping[str, Question], request: ScoreRequest, scores: Scores, config: ScoringConfig
-    ) -> dict[str, Decision]:
-        calibration = config.calibration or self._calibration
-        if calibration.prior:
-            # A prior in logarithms is subtracted; it is computed in the same layout, language and normalisation.
-            scores = _without(scores, self._prior_scores(request))
-        rotations: dict[str, list[Mapping[str, float]]] = {name: [] for name in questions}
-        for key, logs in scores.items():
-            name, _ = cast(tuple[str, int], key)
-            rotations[name].append(logs)
+    def _decisions(self, pending: _Pending, config: ScoringConfig) -> dict[str, Decision]:
+        asked, calibration = pending.asked, config.calibration or self._calibration
+        reading = pending.reading.result() if pending.reading else {}
+        rotations = self._rotated_scores(pending, calibration)
         decisions = {}
-        for name, question in questions.items():
-            probabilities = calibration.probabilities(question, rotations[name])
-            decisions[name] = Decision.from_probabilities(probabilities, config.threshold)
+        for name, question in asked.questions.items():
+            head = asked.learned.get(name)
+            probabilities: Mapping[str, float]
+            if head is None:
+                probabilities = calibration.probabilities(question, rotations[name])
+            else:
+                probabilities = head.probabilities(reading)
+                if name in rotations:
+                    probabilities = head.with_scores(
+                        probabilities, calibration.probabilities(question, rotations[name])
+                    )
+                probabilities = {option: probabilities.get(option, 0.0) for option in descriptions_of(question)}
+            method = head.fit.report.method if head else "scored"
+            decisions[name] = Decision.from_probabilities(probabilities, config.threshold, method=method)
         return decisions
 
-    def _prior_scores(self, request: ScoreRequest) -> Scores:
-        """Score the questions against a content-free text, each of them once."""
-        keys = {key: _prior_key(question, request) for key, question in request.questions.items()}
+    def _rotated_scores(self, pending: _Pending, calibration: Calibration) -> dict[str, list[Mapping[str, float]]]:
+        """Return the scores of every question that was scored, for each rotation of its options."""
+        request = pending.asked.score
+        if request is None or pending.scores is None:
+            return {}
+        scores = pending.scores.result()
+        # Beside a head the prior is always taken out, as it was when their shares were fitted.
+        both = {key for key in scores if cast(tuple[str, int], key)[0] in pending.asked.learned}
+        divided = set(scores) if calibration.prior else both
+        if divided:
+            # A prior in logarithms is subtracted; it is computed in the same layout, language and normalisation.
+            priors = self._prior_scores(request, divided)
+            scores = {key: _without(logs, priors.get(key)) for key, logs in scores.items()}
+        rotations: dict[str, list[Mapping[str, float]]] = {}
+        for key, logs in scores.items():
+            name, _ = cast(tuple[str, int], key)
+            rotations.setdefault(name, []).append(logs)
+        return rotations
+
+    def _scored(self, question: Question, texts: Sequence[str]) -> list[Mapping[str, float]]:
+        """Score a question about some texts, for the fit of its head."""
+        calibration = replace(self._calibration, prior=True)
+        config = ScoringConfig(calibration=calibration)
+        asked = []
+        for text in texts:
+            score = self.request(text, {"": question}, config, cache_prefix=False)
+            asked.append(_Asked({"": question}, {}, None, score))
+        found: list[Mapping[str, float]] = []
+        for pending in self._submit(asked):
+            rotations = self._rotated_scores(pending, calibration)
+            found.append(calibration.probabilities(question, rotations[""]))
+        return found
+
+    def _prior_scores(self, request: ScoreRequest, wanted: Collection[Hashable]) -> Scores:
+        """Score questions of a request against a content-free text, each of them once."""
+        questions = {key: question for key, question in request.questions.items() if key in wanted}
+        keys = {key: _prior_key(question, request) for key, question in questions.items()}
         with self._lock:
             known = {each: self._priors[each] for each in keys.values() if each in self._priors}
         # The same question under two names, or in two rotations that read alike, is asked once.
-        new = {keys[key]: question for key, question in request.questions.items() if keys[key] not in known}
+        new = {keys[key]: question for key, question in questions.items() if keys[key] not in known}
         if new:
             messages = self._prompts.conversation(CONTENT_FREE, (), request.language)
             prior = ScoreRequest(
@@ -203,13 +317,9 @@ class Decider:
         return rotations
 
 
-def _without(scores: Scores, priors: Scores) -> Scores:
-    """Divide by the priors, in logarithms."""
-    found: dict[Hashable, dict[str, float]] = {}
-    for key, logs in scores.items():
-        prior = priors[key]
-        found[key] = {option: log - prior[option] for option, log in logs.items()}
-    return found
+def _without(logs: Mapping[str, float], prior: Mapping[str, float] | None) -> Mapping[str, float]:
+    """Divide by a prior, in logarithms."""
+    return logs if prior is None else {option: log - prior[option] for option, log in logs.items()}
 
 
 def _content(question: Question) -> Hashable:

@@ -1,7 +1,7 @@
 """From the log-likelihoods of options to a decision: corrections, probabilities, threshold."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import exp, isfinite
 from typing import Literal, get_args
 
@@ -10,6 +10,7 @@ from qwen_allinone.model.decisions.questions import Question
 from qwen_allinone.model.engine.capabilities import Capabilities
 
 Order = Literal["sorted", "given"]
+Method = Literal["learned", "scored", "both"]
 
 
 @dataclass(frozen=True)
@@ -96,16 +97,20 @@ class Decision:
     """Option to probability, in the question's own order; sums to one."""
     accepted: bool
     """False: the model abstains, its best option is below the threshold."""
+    method: Method = "scored"
+    """Source of the probabilities: a head that was learned from examples, the scores of the options, or both."""
 
     @classmethod
-    def from_probabilities(cls, probabilities: Mapping[str, float], threshold: Threshold | None = None) -> "Decision":
+    def from_probabilities(
+        cls, probabilities: Mapping[str, float], threshold: Threshold | None = None, *, method: Method = "scored"
+    ) -> "Decision":
         """Decide by the highest probability; ties go to the option listed first."""
-        return cls(dict(probabilities), accepted=True).apply_threshold(threshold or Threshold())
+        return cls(dict(probabilities), accepted=True, method=method).apply_threshold(threshold or Threshold())
 
     def apply_threshold(self, threshold: Threshold) -> "Decision":
         """Return the same decision, accepted or not by this threshold."""
         sure = self.probability >= threshold.probability and (self.margin or 0.0) >= threshold.margin
-        return self if sure == self.accepted else Decision(self.probabilities, sure)
+        return self if sure == self.accepted else replace(self, accepted=sure)
 
     @property
     def option(self) -> str:

@@ -6,11 +6,13 @@ passed as well; langchain-core 1.7 does not have them.
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal, Protocol
+from functools import cached_property
+from typing import Any, Literal, Protocol, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from qwen_allinone.errors import QuestionError
+from qwen_allinone.model.decisions.examples import Examples
 from qwen_allinone.model.engine.base import RenderedQuestion
 from qwen_allinone.model.prompt.language import Language
 from qwen_allinone.model.prompt.prompt_file import PromptFile
@@ -34,8 +36,28 @@ class Question(Protocol):
         """Options and their descriptions."""
 
 
-class _QuestionModel(BaseModel):
+class _FrozenModel(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _QuestionModel(_FrozenModel):
+    examples: dict[str, tuple[str, ...]] = Field(default={}, repr=False)
+    """Option to texts for which it is the answer; options of a ``Score`` are ``"0"``, ``"1"`` and so on, of a ``Noul``
+    ``yes`` and ``no``. With examples a question is learned, without it is scored."""
+
+    @model_validator(mode="after")
+    def _examples_fit(self) -> Self:
+        self._learnable  # noqa: B018  # raises what is wrong with them
+        return self
+
+    @property
+    def describes(self) -> bool:
+        """True if a description says what an option without examples is like: not of levels, nor of yes and no."""
+        return False
+
+    @cached_property
+    def _learnable(self) -> Examples | None:
+        return Examples.of_options(self.examples, descriptions_of(cast(Question, self)), describe=self.describes)
 
 
 class Choice(_QuestionModel):
@@ -45,6 +67,11 @@ class Choice(_QuestionModel):
     instructions: JsonValue
     criteria: dict[str, JsonValue] = Field(min_length=1)
     """Label to description; ``None`` where the label says it all."""
+
+    @property
+    def describes(self) -> bool:
+        """True: a label without examples is known by its description."""
+        return True
 
 
 class Score(_QuestionModel):
@@ -56,7 +83,7 @@ class Score(_QuestionModel):
     """One description per level."""
 
 
-class NoulCriteria(_QuestionModel):
+class NoulCriteria(_FrozenModel):
     """Meanings of yes and no."""
 
     true: JsonValue = None
@@ -75,6 +102,23 @@ class Noul(_QuestionModel):
     type: Literal["noul"] = "noul"
     instructions: JsonValue
     criteria: NoulCriteria | None = None
+
+
+def examples_of(question: Question) -> Examples | None:
+    """Return the examples of a question; None if it has none, as those of ``langchain_core.decisions``."""
+    return question._learnable if isinstance(question, _QuestionModel) else None
+
+
+def descriptions_of(question: Question) -> dict[str, str | None]:
+    """Return every option of a question with its description."""
+    criteria = question.criteria
+    if question.type == "choice":
+        return {label: _described(words) for label, words in criteria.items()}
+    if question.type == "score":
+        return {str(level): _described(words) for level, words in enumerate(criteria)}
+    if criteria is None or criteria.true is None:
+        return {"yes": None, "no": None}
+    return {"yes": as_text(criteria.true), "no": as_text(criteria.false)}
 
 
 def render_question(question: Question, language: Language, *, order: Sequence[int] | None = None) -> RenderedQuestion:
@@ -115,21 +159,19 @@ def _render_choice(
 
 
 def _render_score(question: Question, instructions: str, language: Language) -> RenderedQuestion:
-    descriptions = {str(level): _described(words) for level, words in enumerate(question.criteria)}
+    descriptions = descriptions_of(question)
     lines = [_option_line(level, description, language) for level, description in descriptions.items()]
     text = _PROMPTS.render(language, "score", instructions=instructions, options="\n".join(lines))
     return RenderedQuestion(text, {level: level for level in descriptions}, "score", instructions, descriptions)
 
 
 def _render_noul(question: Question, instructions: str, language: Language) -> RenderedQuestion:
-    criteria = question.criteria
-    if criteria is None or criteria.true is None:
-        descriptions: dict[str, str | None] = {"yes": None, "no": None}
+    descriptions = descriptions_of(question)
+    if descriptions["yes"] is None:
         text = _PROMPTS.render(language, "noul", instructions=instructions)
     else:
-        true, false = as_text(criteria.true), as_text(criteria.false)
-        descriptions = {"yes": true, "no": false}
-        text = _PROMPTS.render(language, "noul_criteria", instructions=instructions, true=true, false=false)
+        meanings = {"true": descriptions["yes"], "false": descriptions["no"]}
+        text = _PROMPTS.render(language, "noul_criteria", instructions=instructions, **meanings)
     options = {name: str(_PROMPTS.entry(language, name)) for name in descriptions}
     return RenderedQuestion(text, options, "noul", instructions, descriptions)
 

@@ -6,6 +6,7 @@ and the one on a server are siblings; whatever one of them lacks it refuses by n
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, TypeVar
 
 from qwen_allinone.model.engine.capabilities import Capabilities, Layout
@@ -41,8 +42,8 @@ class ReadRequest:
     """A conversation whose last turn is to be read."""
 
     messages: Sequence[Message]
-    layer: int
-    """Number of layers after which the hidden states are taken, from 1."""
+    layers: tuple[int, ...]
+    """Numbers of layers after which hidden states are taken, from 1; at least one."""
     cache_prefix: bool = True
     """Keep the KV cache of the conversation, so that questions and a reply go on from it."""
 
@@ -53,8 +54,12 @@ class Features:
 
     mean: "NDArray[np.float32]"
     """Mean over the tokens of the text. *Shape:* (hidden_size,)."""
-    last: "NDArray[np.float32]"
-    """Last token of the text. *Shape:* (hidden_size,)."""
+    end: "NDArray[np.float32]"
+    """Last token of the closed turn, at which all of the text has been read. *Shape:* (hidden_size,)."""
+
+
+Reading = Mapping[int, Features]
+"""Number of layers to the hidden states after them."""
 
 
 @dataclass(frozen=True)
@@ -106,12 +111,22 @@ class Engine(Protocol):
     capabilities: Capabilities
     chat: ChatML
     """Encodes, and counts tokens."""
+    heads: Path | None
+    """Folder of fitted heads that came with the model; None: there is none."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the weights and of the precision in which they compute; empty where they are not known."""
+
+    @property
+    def layers(self) -> int:
+        """Number of layers after which ``read`` gives hidden states; 0: it gives none."""
 
     @property
     def context_window(self) -> int:
         """Most tokens that a prompt and its reply have together."""
 
-    def read(self, requests: Sequence[ReadRequest]) -> Sequence[Pending[Features]]:
+    def read(self, requests: Sequence[ReadRequest]) -> Sequence[Pending[Reading]]:
         """Return hidden states of each text, in the order of the requests.
 
         Raises:

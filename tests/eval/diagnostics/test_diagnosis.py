@@ -81,7 +81,7 @@ class RemoteEngine:
     """Engine of a model whose weights are not in this process."""
 
     def __init__(self, chat):
-        self.chat, self.capabilities = chat, Capabilities()
+        self.chat, self.capabilities, self.layers = chat, Capabilities(), 0
 
 
 def test_a_model_on_a_server_is_refused(qwen):

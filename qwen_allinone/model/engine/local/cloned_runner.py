@@ -9,7 +9,7 @@ import torch
 from transformers import DynamicCache
 
 from qwen_allinone.errors import CapabilityError
-from qwen_allinone.model.engine.base import Features
+from qwen_allinone.model.engine.base import Reading
 from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores, Span
 from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
 from qwen_allinone.model.engine.local.runner import ModelRunner, features_of, memory_errors_explained
@@ -48,23 +48,24 @@ class ClonedRunner(ModelRunner):
         return scores
 
     def read(
-        self, prompts: Sequence[tuple[int, ...]], spans: Sequence[Span], *, layer: int, keep: bool = True
-    ) -> list[Features]:
+        self, prompts: Sequence[tuple[int, ...]], spans: Sequence[Span], *, layers: Sequence[int], keep: bool = True
+    ) -> list[Reading]:
         """Read one prompt after the other and return hidden states of the text within each."""
-        self._require_layers(layer, "hidden states were asked for")
+        for layer in layers:
+            self._require_layers(layer, "hidden states were asked for")
         found = []
         for ids, (start, end) in zip(prompts, spans, strict=True):
-            features = self._cache.features(ids, layer)
-            if features is None:
+            reading = self._cache.reading(ids, layers)
+            if reading is None:
                 begun = self._cache.clears
-                with memory_errors_explained(len(ids)), self._captured(layer) as states:
+                with memory_errors_explained(len(ids)), self._captured(layers) as states:
                     cache = self._whole_states(ids[:start])
                     self._logits(ids[start:], cache)
-                features = features_of(states[-1][0, : end - start])
+                reading = {layer: features_of(hidden[0], slice(end - start)) for layer, hidden in states.items()}
                 if keep:
                     self._cache.store(ids, cache, begun=begun)
-                    self._cache.store_features(ids, layer, features)
-            found.append(features)
+                    self._cache.store_reading(ids, reading)
+            found.append(reading)
         return found
 
     def prefill(self, prompt: Sequence[int], branch_point: int) -> torch.Tensor:

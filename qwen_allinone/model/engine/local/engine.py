@@ -1,17 +1,19 @@
 """The model in this process."""
 
+import hashlib
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from weakref import WeakKeyDictionary
 
 from qwen_allinone.errors import QwenAllInOneError, TextTooLongError
 from qwen_allinone.model.engine.base import (
-    Features,
     GenerateRequest,
     Pending,
+    Reading,
     ReadRequest,
     RenderedQuestion,
     ScoreRequest,
@@ -34,6 +36,11 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_WIDE = 512
+"""Hidden size of a model that fills the cores with short passes already."""
+_SAMPLES = 64
+"""Numbers of each tensor that the digest of the weights reads."""
+
 
 class LocalEngine:
     """Reads, scores and generates with weights in memory; safe to use from many threads.
@@ -43,8 +50,10 @@ class LocalEngine:
         tokenizer: of the model.
         capabilities: declared by the model; by default those of a real Qwen.
         prefix_cache: KV cache of what was read; by default one of 256 MiB.
-        max_batch_tokens: most tokens of a pass, padding included, unless a single text has more.
+        max_batch_tokens: most tokens of a pass, padding included, unless a single text has more; by default as many as
+            are fastest on two cores for a model of that size.
         threaded: False: nothing runs but what ``scheduler.step()`` runs.
+        heads: folder of fitted heads that came with the model.
 
     Raises:
         CapabilityError: the model cannot decide after the layers that its capabilities name.
@@ -57,14 +66,16 @@ class LocalEngine:
         *,
         capabilities: Capabilities | None = None,
         prefix_cache: PrefixCache | None = None,
-        max_batch_tokens: int = 4096,
+        max_batch_tokens: int | None = None,
         threaded: bool = True,
+        heads: Path | None = None,
     ) -> None:
         from transformers import GenerationConfig
 
         self.model = model
         self.tokenizer = tokenizer
         self.capabilities = capabilities or Capabilities()
+        self.heads = heads
         self.chat = ChatML(tokenizer)
         self.prefix_cache = prefix_cache or PrefixCache()
         stops = self.chat.stop_ids
@@ -73,7 +84,8 @@ class LocalEngine:
         )
         runner = ModelRunner if _has_full_attention(model) else ClonedRunner
         self.runner = runner(model, self.prefix_cache, decision_layers=self.capabilities.decision_layers)
-        self.scheduler = Scheduler(self.runner, max_batch_tokens=max_batch_tokens, threaded=threaded)
+        size = max_batch_tokens or (1024 if model.config.get_text_config().hidden_size >= _WIDE else 4096)
+        self.scheduler = Scheduler(self.runner, max_batch_tokens=size, threaded=threaded)
         self._branches: WeakKeyDictionary[RenderedQuestion, Branch] = WeakKeyDictionary()
 
     @property
@@ -82,17 +94,33 @@ class LocalEngine:
         return int(self.model.config.get_text_config().max_position_embeddings)
 
     @property
+    def layers(self) -> int:
+        """Number of layers after which ``read`` gives hidden states."""
+        return int(self.model.config.get_text_config().num_hidden_layers)
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of samples of all weights, as they are in memory."""
+        digest = hashlib.sha256(type(self.model).__name__.encode())
+        for name, tensor in self.model.state_dict().items():
+            flat = tensor.detach().reshape(-1)
+            sample = flat[:: max(1, len(flat) // _SAMPLES)][:_SAMPLES]
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(sample.float().cpu().numpy().tobytes())
+        return digest.hexdigest()[:24]
+
+    @property
     def packs_branches(self) -> bool:
         """True if all options share one row of a pass; those of other than full attention go on from clones."""
         return self.runner.packs
 
-    def read(self, requests: Sequence[ReadRequest]) -> Sequence[Pending[Features]]:
+    def read(self, requests: Sequence[ReadRequest]) -> Sequence[Pending[Reading]]:
         """Return hidden states of each request's last turn; many share a pass.
 
         They come from the pass that fills the KV cache, and are kept with it: read before a decision or a reply, they
         cost nothing extra.
         """
-        pending: list[Future[Features]] = []
+        pending: list[Future[Reading]] = []
         jobs: list[Job] = []
         for request in requests:
             try:
@@ -164,6 +192,7 @@ class LocalEngine:
     def clear_cache(self) -> None:
         """Drop everything that was read and kept: needed only when the weights were changed in place."""
         self.prefix_cache.clear()
+        self.__dict__.pop("digest", None)
         self.chat.clear_cache()
         self._branches.clear()
 
@@ -176,7 +205,7 @@ class LocalEngine:
         self._require_room(len(before) + len(turn))
         return Job(
             BranchedPrompt(tuple(before + turn)),
-            request.layer,
+            request.layers,
             (min(start, end - 1), end),  # a text that merges with its header still has its last token
             cache_prefix=request.cache_prefix,
             beginning=_beginning(request),

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from qwen_allinone.errors import InputError
-from qwen_allinone.model.engine.base import Features
+from qwen_allinone.model.engine.base import Features, Reading
 
 if TYPE_CHECKING:
     import torch
@@ -133,20 +133,24 @@ class PrefixCache:
             self._bytes += entry.size
             self._evict()
 
-    def features(self, ids: Sequence[int], layer: int) -> Features | None:
-        """Return the hidden states that were taken when these ids were read, None if there are none."""
+    def reading(self, ids: Sequence[int], layers: Sequence[int]) -> Reading | None:
+        """Return the hidden states that were taken when these ids were read, None if some layer's are missing."""
         key = tuple(ids)
         with self._lock:
             entry = self._holder(key)
-            return None if entry is None else entry.features.get((len(key), layer))
+            kept = {} if entry is None else entry.features
+            if any((len(key), layer) not in kept for layer in layers):
+                return None
+            return {layer: kept[len(key), layer] for layer in layers}
 
-    def store_features(self, ids: Sequence[int], layer: int, features: Features) -> None:
+    def store_reading(self, ids: Sequence[int], reading: Reading) -> None:
         """Keep hidden states as long as the KV cache of the same ids is kept."""
         key = tuple(ids)
         with self._lock:
             entry = self._holder(key)
             if entry is not None:
-                entry.features[len(key), layer] = features
+                for layer, features in reading.items():
+                    entry.features[len(key), layer] = features
 
     def clear(self) -> None:
         """Drop everything."""

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, cast
 
@@ -10,7 +11,7 @@ import torch
 from torch.nn.functional import linear
 
 from qwen_allinone.errors import CapabilityError, ModelMemoryError
-from qwen_allinone.model.engine.base import Features
+from qwen_allinone.model.engine.base import Features, Reading
 from qwen_allinone.model.engine.local.kv_rows import KVRows
 from qwen_allinone.model.engine.local.packing import BranchedPrompt, BranchScores, PackedBatch, Span, pack
 from qwen_allinone.model.engine.local.prefix_cache import (
@@ -81,29 +82,30 @@ class ModelRunner:
         return tuple(scores)
 
     def read(
-        self, prompts: Sequence[tuple[int, ...]], spans: Sequence[Span], *, layer: int, keep: bool = True
-    ) -> list[Features]:
+        self, prompts: Sequence[tuple[int, ...]], spans: Sequence[Span], *, layers: Sequence[int], keep: bool = True
+    ) -> list[Reading]:
         """Read prompts in one pass and return hidden states of the text within each.
 
         Args:
             prompts: token ids, from the beginning of the conversation.
             spans: place of the text in each prompt.
-            layer: number of layers after which the states are taken, from 1.
-            keep: store KV cache and features of every prompt; otherwise the pass stops after ``layer``.
+            layers: numbers of layers after which the states are taken, from 1.
+            keep: store KV cache and features of every prompt; otherwise the pass stops after the last of the layers.
 
         Raises:
             CapabilityError: the model has fewer layers.
         """
-        self._require_layers(layer, "hidden states were asked for")
-        found = [self._cache.features(ids, layer) for ids in prompts]
+        for layer in layers:
+            self._require_layers(layer, "hidden states were asked for")
+        found = [self._cache.reading(ids, layers) for ids in prompts]
         # One reading serves several questions: only texts without hidden states are read.
         missing = [index for index, each in enumerate(found) if each is None]
         if missing:
             rows, places = [prompts[index] for index in missing], [spans[index] for index in missing]
-            read = self._read_rows(rows, places, layer, keep=keep)
-            for index, features in zip(missing, read, strict=True):
-                found[index] = features
-        return cast(list[Features], found)
+            read = self._read_rows(rows, places, layers, keep=keep)
+            for index, reading in zip(missing, read, strict=True):
+                found[index] = reading
+        return cast(list[Reading], found)
 
     def prefill(self, prompt: Sequence[int], branch_point: int) -> torch.Tensor:
         """Read the prompt of a reply, which becomes the last row of ``decode``; return the logits of its first token.
@@ -184,9 +186,9 @@ class ModelRunner:
         if not keep or self._decision_layers is None:
             hidden = self._deciding(**inputs).last_hidden_state
         else:  # what is kept must come from all layers, for a reply goes on from it
-            with self._captured(self._decision_layers) as states:
+            with self._captured([self._decision_layers]) as states:
                 self._model.base_model(**inputs)
-            hidden = self._model.base_model.norm(states[0])
+            hidden = self._model.base_model.norm(states[self._decision_layers])
         if keep:
             # The first positions of a row are its prefix, whatever branches follow.
             for row, each in enumerate(prompts):
@@ -217,17 +219,17 @@ class ModelRunner:
         return scores
 
     def _read_rows(
-        self, rows: Sequence[tuple[int, ...]], spans: Sequence[Span], layer: int, *, keep: bool
-    ) -> list[Features]:
-        # Where every KV cache is there already, the pass may end after the layer that is asked for.
+        self, rows: Sequence[tuple[int, ...]], spans: Sequence[Span], layers: Sequence[int], *, keep: bool
+    ) -> list[Reading]:
+        # Where every KV cache is there already, the pass may end after the last layer that is asked for.
         keep = keep and not all(map(self.knows, rows))
         # Every text must be in the pass, also where its KV cache is known from a pass that took no hidden states.
         shared = _shared_prefix(rows)[: min(start for start, _ in spans)]
         batch = PackedBatch(tuple(pack((), row[len(shared) :]) for row in rows))
         device, begun = self._model.device, self._cache.clears
-        with memory_errors_explained(len(rows) * batch.width), self._captured(layer) as states:
+        with memory_errors_explained(len(rows) * batch.width), self._captured(layers) as states:
             cache = as_dynamic_cache(self._repeated_states(shared, len(rows)))
-            model = self._model.base_model if keep else self._first_layers(layer)
+            model = self._model.base_model if keep else self._first_layers(max(layers))
             model(
                 input_ids=batch.ids().to(device),
                 attention_mask=batch.mask(len(shared), self._model.dtype).to(device),
@@ -235,13 +237,15 @@ class ModelRunner:
                 cache=cache,
                 use_cache=True,
             )
-        found = []
+        found: list[Reading] = []
         for index, (row, (start, end)) in enumerate(zip(rows, spans, strict=True)):
-            features = features_of(states[-1][index, start - len(shared) : end - len(shared)])
+            own = slice(len(row) - len(shared))  # without the padding
+            text = slice(start - len(shared), end - len(shared))
+            reading = {layer: features_of(hidden[index, own], text) for layer, hidden in states.items()}
             if keep:
                 self._cache.store(row, key_values(cache, len(row), row=index), begun=begun)
-            self._cache.store_features(row, layer, features)
-            found.append(features)
+            self._cache.store_reading(row, reading)
+            found.append(reading)
         return found
 
     def _repeated_states(self, prefix: Sequence[int], rows: int) -> KeyValues | None:
@@ -283,18 +287,20 @@ class ModelRunner:
             raise CapabilityError(f"{what} after {count} layers; the model has {layers}")
 
     @contextmanager
-    def _captured(self, layer: int) -> Iterator[list[torch.Tensor]]:
-        """Collect the hidden states behind a layer, before any norm, of the passes within the block."""
-        states: list[torch.Tensor] = []
+    def _captured(self, layers: Sequence[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """Collect the hidden states behind layers, before any norm, of the latest pass within the block."""
+        states: dict[int, torch.Tensor] = {}
 
-        def take(_module: torch.nn.Module, _inputs: Any, output: Any) -> None:
-            states.append(output[0] if isinstance(output, tuple) else output)
+        def take(layer: int, _module: torch.nn.Module, _inputs: Any, output: Any) -> None:
+            states[layer] = output[0] if isinstance(output, tuple) else output
 
-        hook = self._model.base_model.layers[layer - 1].register_forward_hook(take)
+        modules = self._model.base_model.layers
+        hooks = [modules[layer - 1].register_forward_hook(partial(take, layer)) for layer in layers]
         try:
             yield states
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def _tensor(self, ids: Sequence[int]) -> torch.Tensor:
         return torch.tensor([list(ids)], device=self._model.device)
@@ -323,10 +329,10 @@ def memory_errors_explained(tokens: int) -> Iterator[None]:
         ) from error
 
 
-def features_of(hidden: torch.Tensor) -> Features:
-    """Summarise the hidden states of a text. *Shape:* (tokens, hidden_size)."""
+def features_of(hidden: torch.Tensor, text: slice) -> Features:
+    """Summarise the hidden states of a turn, the place of its text given. *Shape:* (tokens, hidden_size)."""
     states = hidden.float().cpu()
-    return Features(states.mean(0).numpy(), states[-1].numpy())
+    return Features(states[text].mean(0).numpy(), states[-1].numpy())
 
 
 def _shared_prefix(prefixes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

@@ -41,8 +41,8 @@ class Job:
     """A prompt that may share a pass with others: its branches are scored, or hidden states of its text are taken."""
 
     prompt: BranchedPrompt
-    layer: int | None = None
-    """Number of layers after which hidden states are taken; None: the branches are scored."""
+    layers: tuple[int, ...] = ()
+    """Numbers of layers after which hidden states are taken; none: the branches are scored."""
     span: Span = (0, 0)
     """Place of the text whose hidden states are taken."""
     cache_prefix: bool = True
@@ -274,7 +274,7 @@ class Scheduler:
 
     def _joins(self, batch: Sequence[Job], job: Job, width: int) -> bool:
         """Return True if a job fits into a pass with these."""
-        alike = job.layer == batch[0].layer and job.beginning == batch[0].beginning
+        alike = job.layers == batch[0].layers and job.beginning == batch[0].beginning
         return alike and (len(batch) + 1) * width <= self.max_batch_tokens and not self._is_known(job)
 
     def _is_known(self, job: Job) -> bool:
@@ -282,11 +282,11 @@ class Scheduler:
         return job.cache_prefix and self._runner.knows(job.prompt.prefix)
 
     def _run_jobs(self, jobs: Sequence[Job]) -> Sequence[Any]:
-        layer, keep = jobs[0].layer, jobs[0].cache_prefix
-        if layer is None:
+        layers, keep = jobs[0].layers, jobs[0].cache_prefix
+        if not layers:
             return self._runner.score([job.prompt for job in jobs], keep=keep)
         prompts, spans = [job.prompt.prefix for job in jobs], [job.span for job in jobs]
-        return self._runner.read(prompts, spans, layer=layer, keep=keep)
+        return self._runner.read(prompts, spans, layers=layers, keep=keep)
 
     def _run_alone(self, job: Job) -> None:
         try:

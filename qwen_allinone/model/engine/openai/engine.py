@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from qwen_allinone.errors import CapabilityError, InputError
-from qwen_allinone.model.engine.base import Features, GenerateRequest, Pending, ReadRequest, ScoreRequest, Scores
+from qwen_allinone.model.engine.base import GenerateRequest, Pending, Reading, ReadRequest, ScoreRequest, Scores
 from qwen_allinone.model.engine.capabilities import Capabilities
 from qwen_allinone.model.engine.openai.address import Address
 from qwen_allinone.model.engine.openai.client import Client
@@ -57,12 +58,16 @@ class OpenAIEngine:
         self.address = Address(address.url, self._client.model)
         """Of the server, with the name of the model."""
 
+    digest = ""
+    layers = 0
+    heads: Path | None = None
+
     @property
     def context_window(self) -> int:
         """Most tokens that a prompt and its reply have together, as far as the server tells."""
         return self._client.context_window or _CONTEXT_WINDOW
 
-    def read(self, requests: Sequence[ReadRequest]) -> Sequence[Pending[Features]]:
+    def read(self, requests: Sequence[ReadRequest]) -> Sequence[Pending[Reading]]:
         """Refuse: the API has no hidden states.
 
         Raises:

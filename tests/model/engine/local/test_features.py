@@ -13,7 +13,7 @@ from qwen_allinone.model.engine.local.prefix_cache import PrefixCache
 
 
 def expected(qwen: SharedQwen, messages: list[Message], layer: int) -> Features:
-    """Mean and last hidden state of the last turn's text, by one pass over everything."""
+    """Mean over the last turn's text, and the end of that turn, each by one pass over everything."""
     before = qwen.chat.turns(messages[:-1])
     header = [qwen.chat.turns(messages[-1:])[0], *qwen.chat.encode("user\n")]
     text = qwen.chat.encode(messages[-1].content)
@@ -23,18 +23,21 @@ def expected(qwen: SharedQwen, messages: list[Message], layer: int) -> Features:
         model = qwen.local.model
         states = model(input_ids=torch.tensor([ids]), output_hidden_states=True, use_cache=False).hidden_states
     own = states[layer][0, len(ids) - len(text) :]
-    return Features(own.mean(0).numpy(), own[-1].numpy())
+    with torch.no_grad():
+        whole = qwen.chat.turns(messages)
+        end = model(input_ids=torch.tensor([whole]), output_hidden_states=True, use_cache=False).hidden_states
+    return Features(own.mean(0).numpy(), end[layer][0, -1].numpy())
 
 
 def close(found: Features, wanted: Features) -> bool:
     """Compare both vectors."""
-    pairs = ((found.mean, wanted.mean), (found.last, wanted.last))
+    pairs = ((found.mean, wanted.mean), (found.end, wanted.end))
     return all(np.allclose(one, other, rtol=1e-4, atol=1e-3) for one, other in pairs)
 
 
 @pytest.mark.parametrize("text", [TEXT, ENGLISH, "好"])
 def test_hidden_states_are_those_of_the_text(any_qwen: SharedQwen, text: str) -> None:
-    """Mean over its tokens and its last token, after the chosen layer."""
+    """Mean over its tokens and the end of the closed turn, after the chosen layer."""
     assert close(fresh(any_qwen).read(text, layer=1), expected(any_qwen, laid_out(text), 1))
 
 
@@ -105,12 +108,12 @@ def test_a_text_that_was_decided_before_is_read_without_its_beginning(any_qwen: 
 def test_many_texts_share_a_pass(any_qwen: SharedQwen, cache_prefix: bool) -> None:
     """Each gets what it gets alone; a pass that nobody goes on from ends after the layer."""
     shared = fresh(any_qwen)
-    requests = [ReadRequest(laid_out(text), 1, cache_prefix) for text in TEXTS]
+    requests = [ReadRequest(laid_out(text), (1,), cache_prefix) for text in TEXTS]
     layers: list[int] = []
     hook = shared.local.model.base_model.layers[1].register_forward_hook(lambda *_: layers.append(1))
     try:
         with passes(shared) as rows:
-            found = [each.result() for each in shared.engine.read(requests)]
+            found = [each.result()[1] for each in shared.engine.read(requests)]
     finally:
         hook.remove()
     assert max(rows, default=len(TEXTS)) > 1

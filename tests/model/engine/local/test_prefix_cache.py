@@ -20,7 +20,7 @@ def bytes_of(length: int) -> int:
 @torch.inference_mode()
 def read(runner: ModelRunner, ids: list[int]) -> None:
     """Read a prefix, and keep it."""
-    runner.read([tuple(ids)], [(len(ids) - 1, len(ids))], layer=1)
+    runner.read([tuple(ids)], [(len(ids) - 1, len(ids))], layers=(1,))
 
 
 def test_nothing_is_found_in_an_empty_cache():
@@ -153,16 +153,16 @@ def test_a_longer_reading_takes_the_place_of_those_it_goes_on_from():
 def test_features_live_as_long_as_their_prefix():
     """They are found for exactly their tokens and layer, also within a longer reading, and go with it."""
     cache, features = PrefixCache(bytes_of(8)), Features(np.ones(2, np.float32), np.zeros(2, np.float32))
-    cache.store_features([1, 2], 1, features)
-    assert cache.features([1, 2], 1) is None
+    cache.store_reading([1, 2], {1: features})
+    assert cache.reading([1, 2], [1]) is None
     cache.store([1, 2], states(2))
-    cache.store_features([1, 2], 1, features)
+    cache.store_reading([1, 2], {1: features})
     cache.store([1, 2, 3, 4], states(4))
-    assert cache.features([1, 2], 1) is features
-    assert cache.features([1, 2], 2) is None
-    assert cache.features([1, 2, 3], 1) is None
+    assert cache.reading([1, 2], [1]) == {1: features}
+    assert cache.reading([1, 2], [1, 2]) is None
+    assert cache.reading([1, 2, 3], [1]) is None
     cache.store([5, 6, 7, 8, 9], states(5))
-    assert cache.features([1, 2], 1) is None
+    assert cache.reading([1, 2], [1]) is None
 
 
 def test_what_was_begun_before_a_clear_is_not_stored_after_it():

@@ -51,7 +51,7 @@ def score(runner: ModelRunner, prefix, branches):
 
 def read(runner: ModelRunner, prefix) -> None:
     """Read a prefix, and keep it."""
-    runner.read([tuple(prefix)], [(0, len(prefix))], layer=1)
+    runner.read([tuple(prefix)], [(0, len(prefix))], layers=(1,))
 
 
 def brute_force(model, prefix, branches) -> list[list[float]]:

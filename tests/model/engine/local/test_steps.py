@@ -111,10 +111,10 @@ def test_calls_take_their_turn_between_passes(stepped: SharedQwen) -> None:
 def test_reads_and_scores_take_turns_in_the_order_in_which_they_came(stepped: SharedQwen) -> None:
     """A text that was read is scored from its KV cache."""
     engine = stepped.local
-    (features,) = engine.read([ReadRequest(laid_out(TEXTS[0]), layer=1)])
+    (features,) = engine.read([ReadRequest(laid_out(TEXTS[0]), layers=(1,))])
     (scores,) = engine.score(requests(TEXTS[:1]))
     with passes(stepped) as rows:
         assert steps(engine) == 2
-    assert features.result().mean.shape == (48,)
+    assert features.result()[1].mean.shape == (48,)
     assert scores.result()["mood"].keys() == MOOD.criteria.keys()
     assert len(rows) <= 3
