@@ -36,7 +36,7 @@ def home() -> Path:
 
 
 def cache() -> Path:
-    """Return the folder of int8 weights kept between starts: ``QWEN_ALLINONE_CACHE``, or ``~/.cache/qwen-allinone``.
+    """Return the folder of int8 weights and fitted heads: ``QWEN_ALLINONE_CACHE``, or ``~/.cache/qwen-allinone``.
 
     Raises:
         InputError: the variable names the home of an unknown user.

@@ -67,7 +67,9 @@ def _choices(cases: Sequence[Case]) -> Iterator[tuple[str, Choice]]:
 def _changes(qwen: SharedQwen, text: str, questions: Sequence[Choice], calibration: Calibration) -> list[bool]:
     """Return true for each question but the first that is answered otherwise than the first; all asked at once."""
     asked = {str(number): question for number, question in enumerate(questions)}
-    first, *others = (decision.option for decision in qwen.decide(text, asked, calibration=calibration).values())
+    first, *others = (
+        decision.option for decision in qwen.decide(text, asked, calibration=calibration, learned=False).values()
+    )
     return [option != first for option in others]
 
 

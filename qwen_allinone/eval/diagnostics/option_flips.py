@@ -88,7 +88,7 @@ def _row_flips(qwen: "SharedQwen", case: Case) -> RowFlips:
     """Decide one text with all orders in one pass."""
     questions = {"listed": case.question, **_reordered(case)}
     calibration = replace(qwen.calibration, order="given")
-    decisions = qwen.decide(case.row.text, questions, calibration=calibration)
+    decisions = qwen.decide(case.row.text, questions, calibration=calibration, learned=False)
     listed = decisions.pop("listed").option
     changed = {name for name, decision in decisions.items() if decision.option != listed}
     return RowFlips("reversed" in changed, bool(changed - {"reversed"}))

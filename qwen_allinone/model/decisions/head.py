@@ -17,7 +17,9 @@ PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 TAKEN = 0.05
 """Share of the examples of other classes that classes without examples may take away."""
 STEEPNESS = 2.0
-"""Change of the log-odds by one standard deviation of likeness."""
+"""Change of the log-odds of being taken by one standard deviation of likeness."""
+CHOOSINESS = 6.0
+"""The same between two that take: high, or the share of many would be too small for any of them to win."""
 _SHARPNESS = np.geomspace(0.5, 100, 30)
 """Factors tried on the regression's outputs before the softmax."""
 _TINY = 1e-6
@@ -148,7 +150,7 @@ class Described:
         """
         likeness = self.likeness(features)
         taken = 1 / (1 + np.exp(-STEEPNESS * (likeness.max(1, keepdims=True) - self.bound)))
-        probabilities: Array = taken * softmax(likeness.astype(np.float64), STEEPNESS)
+        probabilities: Array = taken * softmax(likeness.astype(np.float64), CHOOSINESS)
         return probabilities
 
 

@@ -35,7 +35,7 @@ MIN_GAIN = 0.02
 _TINY = 1e-9
 _MIN_SHOWN = 100
 """Examples to be read from which the progress is shown."""
-_FORMAT = 1
+_FORMAT = 2
 """Raised when features or heads change: what was kept before counts no more."""
 
 
@@ -78,7 +78,8 @@ class LearnedQuestion:
         features = _joined(reading, self.fit.report.layer)[None]
         (row,) = self.fit.head.probabilities(features)
         if self.fit.described is not None:
-            (others,) = self.fit.described.probabilities(features)
+            # What a text is about is plainest early on, in the mean over its tokens.
+            (others,) = self.fit.described.probabilities(reading[min(reading)].mean[None])
             row = np.concatenate([row * (1 - others.sum()), others])
         return dict(zip(self.options, row.tolist(), strict=True))
 
@@ -203,9 +204,9 @@ class Learner:
             method, share = self._chosen_method(question, rows, fitted)
         described = None
         if examples.described:
-            index = self.layers.index(layer)
             words = [examples.described[option] for option in examples.options[len(examples.texts) :]]
-            described = Described.from_features(_stacked(words, features)[:, index], stacked[:, index])
+            means = slice(stacked.shape[2] // 2)  # see ``_joined``
+            described = Described.from_features(_stacked(words, features)[:, 0, means], stacked[:, 0, means])
         report = FitReport(method, layer, len(rows.texts), fitted.accuracy, fitted.log_loss, share)
         return Fit(fitted.head, described, report)
 
