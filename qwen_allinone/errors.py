@@ -7,6 +7,8 @@
     │   ├── QuestionError         a question or its options make no sense
     │   ├── PromptFileError       a prompt or route file is broken
     │   ├── UnknownRouteError     no route of that name
+    │   ├── LockError             a lock file cannot be used: broken, or of another model or question
+    │   ├── NotSureError          the router is to raise where it is not sure
     │   ├── ModelNotFoundError    no model under that name, or its folder is broken
     │   ├── CapabilityError       the model or engine cannot do what was asked
     │   │   └── NotLocalError             the model is on a server, and not in this process
@@ -16,7 +18,7 @@
     └── RunError              the request was fine, the run failed: exit code 1, HTTP 5xx
         ├── ModelBusyError        too many requests are waiting for the model
         ├── ModelMemoryError      there is not enough memory for a pass of the model
-        ├── ServerError           a remote model's server is down, timed out, or sent an invalid response
+        ├── ServerError           a remote model's server or the hub is down, timed out, or sent an invalid response
         └── StoreBusyError        another process holds the data folder
 
 A message is one line: what was given, what is allowed, what to do.
@@ -49,6 +51,14 @@ class PromptFileError(InputError):
 
 class UnknownRouteError(InputError):
     """A route was named that the router does not have."""
+
+
+class LockError(InputError):
+    """A lock file cannot be read or written, or was made with another model or for another question."""
+
+
+class NotSureError(InputError):
+    """A decision was not accepted, and its router was told to raise then; the decision is its second argument."""
 
 
 class ModelNotFoundError(InputError):
@@ -88,7 +98,7 @@ class ModelMemoryError(RunError):
 
 
 class ServerError(RunError):
-    """The server of a remote model cannot be reached, timed out, or returned an invalid response."""
+    """The server of a remote model, or the hub, cannot be reached, timed out, or returned an invalid response."""
 
 
 class StoreBusyError(RunError):

@@ -1,7 +1,7 @@
 """``python -m training.decision_examples``: choose the examples that ship, from which models learn to decide.
 
-They are drawn from the written texts without those that judge: routes into the route files, moods
-and their strength into ``tools/examples``.
+They are drawn from the written texts without those that judge: routes into the route files, moods,
+their strength, and everyday services into ``tools/examples``.
 """
 
 import json
@@ -15,6 +15,7 @@ import yaml
 
 import qwen_allinone
 from qwen_allinone.model.prompt.language import Language
+from qwen_allinone.model.prompt.prompt_file import PromptFile
 from training.__main__ import Exclude, exclusions
 from training.sources import Item, Source
 from training.written import EXAMPLES, written
@@ -31,9 +32,12 @@ Labelled = Mapping[str, Sequence[str]]
 def main(
     *, exclude: Exclude = None, out: Annotated[Path, typer.Option(help="Folder of the package.")] = PACKAGE
 ) -> None:
-    """Write the examples of routes, moods and their strength."""
+    """Write the examples of routes, moods, their strength, and everyday services."""
     judged = exclusions(exclude)
-    sources = {source.name: source.items for source in judged.applied_to([*written(), graded()])}
+    sources = {
+        source.name: source.items
+        for source in judged.applied_to([*written(), labelled("intensity"), labelled("services")])
+    }
     for route in ("sentiment", "chat", "intent", "summary"):
         texts = {}
         for language in get_args(Language):
@@ -51,16 +55,22 @@ def main(
     for item in sources["intensity"]:
         levels.setdefault(item.source, []).append(item.text)
     write_examples(out / "tools" / "examples" / "intensity.jsonl", levels)
+    prompt = PromptFile.load("qwen_allinone.tools", "intent")
+    english = dict(zip(prompt.entry("zh", "candidates"), prompt.entry("en", "candidates"), strict=True))
+    services: dict[str, list[str]] = {}
+    for item in sources["services"]:
+        services.setdefault(english.get(item.source, item.source), []).append(item.text)
+    write_examples(out / "tools" / "examples" / "intent.jsonl", services)
 
 
-def graded() -> Source:
-    """Return the texts with the strength of their feeling, from 0 to 4, as their label."""
+def labelled(name: str) -> Source:
+    """Return the texts of ``examples/NAME.zh.tsv`` and ``NAME.en.tsv``, each with its label as its source."""
     items = []
-    for file in sorted(EXAMPLES.glob("intensity.*.tsv"), reverse=True):
+    for file in sorted(EXAMPLES.glob(f"{name}.*.tsv"), reverse=True):
         for line in file.read_text(encoding="utf-8").splitlines():
-            level, text = line.split("\t")
-            items.append(Item(text, level))
-    return Source("intensity", 0.0, items)
+            label, text = line.split("\t")
+            items.append(Item(text, label))
+    return Source(name, 0.0, items)
 
 
 def drawn(texts: Sequence[str], count: int) -> list[str]:

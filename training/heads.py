@@ -18,9 +18,10 @@ from qwen_allinone.model.engine.local.engine import LocalEngine
 from qwen_allinone.model.prompt.language import Language
 from qwen_allinone.model.weights.loading import BUNDLED, bundled_folder
 from qwen_allinone.router import builtin_routes, route_question
+from qwen_allinone.tools import IntentTool
 from qwen_allinone.tools.sentiment import intensity_question, mood_question
 
-METHODS: Mapping[str, Method] = {"route": "learned", "mood": "scored", "intensity": "learned"}
+METHODS: Mapping[str, Method] = {"route": "learned", "mood": "scored", "intensity": "learned", "intent": "learned"}
 """Better way of the bundled model, on the sets that ship; it was trained on the moods, so out of fold says nothing."""
 
 
@@ -51,6 +52,7 @@ def default_questions() -> list[tuple[str, Question]]:
             ("route", route_question(builtin_routes(), language)),
             ("mood", mood_question(language)),
             ("intensity", intensity_question(language)),
+            ("intent", IntentTool.question(language)),
         ]
     return found
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qwen_allinone.model.decisions.decision import Calibration, Decision, Threshold
+    from qwen_allinone.model.decisions.lock import DecisionLock
     from qwen_allinone.model.decisions.questions import Choice, Noul, NoulCriteria, Question, Score
     from qwen_allinone.model.engine.base import Features
     from qwen_allinone.model.engine.capabilities import Capabilities
@@ -22,6 +23,7 @@ _HOMES = {
     "ChatSharedQwen": "langchain.chat_model",
     "Choice": "decisions.questions",
     "Decision": "decisions.decision",
+    "DecisionLock": "decisions.lock",
     "Features": "engine.base",
     "LocalEngine": "engine.local.engine",
     "Message": "prompt.messages",
@@ -43,6 +45,7 @@ __all__ = [
     "ChatSharedQwen",
     "Choice",
     "Decision",
+    "DecisionLock",
     "Features",
     "LocalEngine",
     "Message",

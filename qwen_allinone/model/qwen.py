@@ -233,6 +233,11 @@ class SharedQwen:
         return self._decider.decide(text, questions, ScoringConfig(**scoring), history=history)
 
     @property
+    def digest(self) -> str:
+        """Digest of the model, in its precision, and of how it reads: what is learned holds for no other."""
+        return self._decider.learner.digest
+
+    @property
     def learner(self) -> Learner:
         """Fits and keeps the heads of questions with examples."""
         return self._decider.learner

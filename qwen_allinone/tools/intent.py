@@ -1,6 +1,6 @@
 """Intent: one of the caller's candidates for what a request wants."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from qwen_allinone.model import Calibration, Choice, Threshold
 from qwen_allinone.model.prompt.language import Language, language_of
 from qwen_allinone.model.prompt.prompt_file import PromptFile
 from qwen_allinone.tools.base import QwenTool, Result, TextInput
+from qwen_allinone.tools.examples import examples as shipped_examples
 
 _PROMPT = PromptFile.load("qwen_allinone.tools", "intent")
 
@@ -44,6 +45,8 @@ class IntentTool(QwenTool):
     args_schema: Any = IntentInput
     candidates: dict[str, str | None] | list[str] | None = None
     """The default list; None: the one in the tool's prompt file, in the language of the text."""
+    examples: dict[str, tuple[str, ...]] = Field(default={}, repr=False)
+    """Label to requests of that intent, from which the model learns; the tool's own list has its own."""
     threshold: Threshold = Threshold(probability=0.5)
     """Below it the answer is marked as not sure."""
     calibration: Calibration | None = None
@@ -56,8 +59,17 @@ class IntentTool(QwenTool):
         return self.calibration or replace(self.qwen.calibration, prior=True)
 
     @staticmethod
-    def question(language: Language, candidates: Mapping[str, str | None] | list[str] | None = None) -> Choice:
+    def question(
+        language: Language,
+        candidates: Mapping[str, str | None] | list[str] | None = None,
+        examples: Mapping[str, Sequence[str]] | None = None,
+    ) -> Choice:
         """Return the question which of the candidates the text is, by default of the list of everyday services.
+
+        Args:
+            language: of the question.
+            candidates: labels, or labels with descriptions.
+            examples: label to requests of that intent; those of labels that are not candidates are left aside.
 
         Raises:
             QuestionError: there are no candidates, or two are the same.
@@ -68,10 +80,13 @@ class IntentTool(QwenTool):
         criteria: dict[str, Any] = dict(listed) if isinstance(listed, Mapping) else dict.fromkeys(listed)
         if not criteria:
             raise QuestionError("intent candidates are empty; give at least one label")
-        return Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria)
+        own = _services(language) if candidates is None else examples or {}
+        known = {label: tuple(texts) for label, texts in own.items() if label in criteria}
+        return Choice(instructions=_PROMPT.render(language, "instructions"), criteria=criteria, examples=known)
 
     def _run(self, text: str, candidates: Mapping[str, str | None] | list[str] | None = None) -> Intent:
-        question = self.question(language_of(text), self.candidates if candidates is None else candidates)
+        listed = self.candidates if candidates is None else candidates
+        question = self.question(language_of(text), listed, self.examples)
         answers = self.qwen.decide(text, {"intent": question}, threshold=self.threshold, calibration=self.corrections)
         decision = answers["intent"]
         return Intent(
@@ -80,3 +95,9 @@ class IntentTool(QwenTool):
             probabilities=dict(decision.probabilities),
             accepted=decision.accepted,
         )
+
+
+def _services(language: Language) -> dict[str, tuple[str, ...]]:
+    """Return the examples of the everyday services under their names in a language; those of both languages teach."""
+    names = zip(_PROMPT.entry("en", "candidates"), _PROMPT.entry(language, "candidates"), strict=True)
+    return {label: shipped_examples("intent")[name] for name, label in names}

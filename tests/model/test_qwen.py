@@ -88,7 +88,7 @@ def test_abstaining_is_asked_for_per_call(trained):
     """Bounds that cannot be met make a decision abstain; without bounds it never does."""
     text = next(iter(MOODS))
     assert trained.decide(text, {"mood": MOOD})["mood"].accepted
-    refused = trained.decide(text, {"mood": MOOD}, threshold=Threshold(probability=1.1))["mood"]
+    refused = trained.decide(text, {"mood": MOOD}, threshold=Threshold(margin=1.0))["mood"]
     assert not refused.accepted
     assert refused.option == MOODS[text]
 

@@ -61,7 +61,7 @@ def test_a_single_candidate_is_certain(extracting):
     assert (intent.label, intent.probability, intent.accepted) == ("闹钟", pytest.approx(1), True)
 
 
-@pytest.mark.parametrize("bounds", [Threshold(probability=1.01), Threshold(margin=1.01)])
+@pytest.mark.parametrize("bounds", [Threshold(probability=1.0, margin=1.0), Threshold(margin=1.0)])
 def test_a_candidate_below_the_bounds_is_not_accepted(extracting, bounds):
     """The label still tells what was likeliest."""
     intent = IntentTool(qwen=extracting, threshold=bounds).invoke({"text": TEXT, "candidates": LABELS})

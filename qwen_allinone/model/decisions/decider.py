@@ -173,6 +173,8 @@ class Decider:
     ) -> _Asked:
         """Sort the questions into those of which a head is fitted, those that are scored, and those that are both."""
         learned: dict[str, LearnedQuestion] = {}
+        if config.learned:
+            self.learner.fit(questions.values())  # all of them from one reading of their examples
         for name, question in questions.items():
             head = self.learner.learned(question) if config.learned else None
             if head is not None:
@@ -234,17 +236,21 @@ class Decider:
         for name, question in asked.questions.items():
             head = asked.learned.get(name)
             probabilities: Mapping[str, float]
+            typicality = None
             if head is None:
                 probabilities = calibration.probabilities(question, rotations[name])
             else:
                 probabilities = head.probabilities(reading)
+                typicality = head.typicality(reading, probabilities)
                 if name in rotations:
                     probabilities = head.with_scores(
                         probabilities, calibration.probabilities(question, rotations[name])
                     )
                 probabilities = {option: probabilities.get(option, 0.0) for option in descriptions_of(question)}
             method = head.fit.report.method if head else "scored"
-            decisions[name] = Decision.from_probabilities(probabilities, config.threshold, method=method)
+            decisions[name] = Decision.from_probabilities(
+                probabilities, config.threshold, method=method, typicality=typicality
+            )
         return decisions
 
     def _rotated_scores(self, pending: _Pending, calibration: Calibration) -> dict[str, list[Mapping[str, float]]]:

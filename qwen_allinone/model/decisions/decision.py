@@ -11,6 +11,7 @@ from qwen_allinone.model.engine.capabilities import Capabilities
 
 Order = Literal["sorted", "given"]
 Method = Literal["learned", "scored", "both"]
+State = Literal["accepted", "ambiguous", "out_of_scope"]
 
 
 @dataclass(frozen=True)
@@ -83,10 +84,26 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Threshold:
-    """Bounds from which a decision is sure enough; below either of them it abstains."""
+    """Bounds from which a decision is sure enough; below any of them it abstains."""
 
     probability: float = 0.0
+    """Of the best option; below it the decision is ambiguous."""
     margin: float = 0.0
+    """Between the best two options; below it the decision is ambiguous."""
+    typicality: float = 0.0
+    """Of a learned decision; below it the text is out of scope. At 0.05 one in twenty of those in scope is lost."""
+
+    def __post_init__(self) -> None:
+        for name, bound in vars(self).items():
+            if not 0 <= bound <= 1:
+                raise QuestionError(f"the threshold of the {name} must lie between 0 and 1; given: {bound}")
+
+    def state(self, probability: float, margin: float | None, typicality: float | None) -> State:
+        """Return what these bounds make of a decision."""
+        if typicality is not None and typicality < self.typicality:
+            return "out_of_scope"
+        sure = probability >= self.probability and (margin or 0.0) >= self.margin
+        return "accepted" if sure else "ambiguous"
 
 
 @dataclass(frozen=True)
@@ -95,22 +112,36 @@ class Decision:
 
     probabilities: Mapping[str, float]
     """Option to probability, in the question's own order; sums to one."""
-    accepted: bool
-    """False: the model abstains, its best option is below the threshold."""
+    state: State = "accepted"
+    """Whether the best option is accepted; where two are close the text is ambiguous, and where it is far from all
+    examples it is out of scope."""
     method: Method = "scored"
     """Source of the probabilities: a head that was learned from examples, the scores of the options, or both."""
+    typicality: float | None = None
+    """Share of the examples that are less like any option than the text, in [0, 1]; None if none were learned from."""
 
     @classmethod
     def from_probabilities(
-        cls, probabilities: Mapping[str, float], threshold: Threshold | None = None, *, method: Method = "scored"
+        cls,
+        probabilities: Mapping[str, float],
+        threshold: Threshold | None = None,
+        *,
+        method: Method = "scored",
+        typicality: float | None = None,
     ) -> "Decision":
         """Decide by the highest probability; ties go to the option listed first."""
-        return cls(dict(probabilities), accepted=True, method=method).apply_threshold(threshold or Threshold())
+        found = cls(dict(probabilities), method=method, typicality=typicality)
+        return found.apply_threshold(threshold or Threshold())
 
     def apply_threshold(self, threshold: Threshold) -> "Decision":
         """Return the same decision, accepted or not by this threshold."""
-        sure = self.probability >= threshold.probability and (self.margin or 0.0) >= threshold.margin
-        return self if sure == self.accepted else replace(self, accepted=sure)
+        state = threshold.state(self.probability, self.margin, self.typicality)
+        return self if state == self.state else replace(self, state=state)
+
+    @property
+    def accepted(self) -> bool:
+        """True if the best option is sure enough; otherwise the decision abstains."""
+        return self.state == "accepted"
 
     @property
     def option(self) -> str:

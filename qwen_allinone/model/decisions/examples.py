@@ -1,6 +1,7 @@
 """Labelled texts from which a decision is learned."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +24,7 @@ class Examples:
     """
 
     by_option: Mapping[str, Sequence[str]]
-    """Option to its texts."""
+    """Option to its texts; one that is given several times weighs as often."""
     described: Mapping[str, str] = field(default_factory=dict)
     """Option without texts to its description, which stands in for them."""
 
@@ -70,14 +71,23 @@ class Examples:
         return dict(sorted(found.items(), key=lambda pair: pair[1]))
 
     @cached_property
+    def times(self) -> Mapping[str, int]:
+        """Text to the number of times that it was given."""
+        found: Counter[str] = Counter()
+        for texts in self.by_option.values():
+            found.update(map(str.strip, texts))
+        return found
+
+    @cached_property
     def options(self) -> tuple[str, ...]:
         """Options with texts, then those that are only described."""
         return *self.texts, *sorted(self.described, key=self.described.__getitem__)
 
     @cached_property
     def digest(self) -> str:
-        """Digest of the texts and of which belong together: the same for a question in two languages."""
-        content = [*self.texts.values(), *sorted(self.described.values())]
+        """Digest of the texts, their weights and which belong together: the same for a question in two languages."""
+        repeated = sorted((text, count) for text, count in self.times.items() if count > 1)
+        content = [*self.texts.values(), *sorted(self.described.values()), *repeated]
         return hashlib.sha256(repr(content).encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
     @property

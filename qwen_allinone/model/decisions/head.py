@@ -6,6 +6,7 @@ it: a head is judged on what it has not seen, at no cost.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,12 +36,30 @@ class Head:
     """Scale of the features included. *Shape:* (width, classes)."""
     bias: NDArray[np.float32]
     """*Shape:* (classes,)."""
+    usual: NDArray[np.float32]
+    """Highest outputs for the examples, out of fold, in ascending order. *Shape:* (101,)."""
     sharpness: float
     """Inverse temperature of the softmax, fitted out of fold."""
 
+    def outputs(self, features: NDArray[np.float32]) -> Array:
+        """Return the regression's outputs, near one for the right class.
+
+        *Shape:* (texts, width) to (texts, classes).
+        """
+        outputs: Array = (features - self.center) @ self.weights + self.bias
+        return outputs
+
     def probabilities(self, features: NDArray[np.float32]) -> Array:
         """Return those of every class. *Shape:* (texts, width) to (texts, classes)."""
-        return softmax((features - self.center) @ self.weights + self.bias, self.sharpness)
+        return softmax(self.outputs(features), self.sharpness)
+
+    def typicality(self, features: NDArray[np.float32]) -> Array:
+        """Return the share of the examples that are less like any class than each text is, in [0, 1].
+
+        This is a conformal p-value (Vovk et al., 2005): of texts like the examples, a share of 0.05 lies below 0.05.
+        *Shape:* (texts, width) to (texts,).
+        """
+        return _typicality(self.outputs(features), self.usual)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,25 +69,34 @@ class FittedHead:
     head: Head
     probabilities: Array
     """Out of fold. *Shape:* (examples, classes)."""
+    typicality: Array
+    """Out of fold. *Shape:* (examples,)."""
     accuracy: float
     """Out of fold, every class counting alike."""
     log_loss: float
     """Out of fold, in nats, every class counting alike."""
 
 
-def fit_head(features: NDArray[np.float32], classes: NDArray[np.int_], judged: NDArray[np.bool_]) -> FittedHead:
+def fit_head(
+    features: NDArray[np.float32],
+    classes: NDArray[np.int_],
+    judged: NDArray[np.bool_],
+    times: NDArray[np.float64] | None = None,
+) -> FittedHead:
     """Fit a head; the penalty and the sharpness are those of the least log loss out of fold.
 
-    Every class weighs the same, however many examples it has.
+    Every class weighs the same, however many examples it has; within it, an example weighs as often as it is given.
 
     Args:
         features: of the examples. *Shape:* (examples, width).
         classes: of each example, from 0; each class has at least one.
         judged: True for the examples whose predictions out of fold count; a class with a single example has none.
+        times: number of times that each example was given; by default once. *Shape:* (examples,).
     """
-    labels, counts = classes, np.bincount(classes)
+    labels, own = classes, np.ones(len(classes)) if times is None else times
+    counts = np.bincount(labels, own)
     # Weighted least squares is plain least squares on rows multiplied by the roots of their weights.
-    weights = (len(labels) / len(counts) / counts)[labels]
+    weights = own * (own.sum() / len(counts) / counts)[labels]
     root = np.sqrt(weights)[:, None]
     share = weights / weights.sum()
     counted = share * judged / (share @ judged)
@@ -91,14 +119,16 @@ def fit_head(features: NDArray[np.float32], classes: NDArray[np.int_], judged: N
         sharpness, log_loss = _sharpest(without, labels, counted)
         if best is None or log_loss < best.log_loss:
             solution = right @ ((kept / np.sqrt(squares))[:, None] * projected)
+            usual = np.quantile(without.max(1)[judged], np.linspace(0, 1, 101)).astype(np.float32)
             head = Head(
                 center.astype(np.float32),
                 (scale[:, None] * solution).astype(np.float32),
                 (base - middle @ solution).astype(np.float32),
+                usual,
                 sharpness,
             )
             accuracy = float(counted @ (without.argmax(1) == labels))
-            best = FittedHead(head, softmax(without, sharpness), accuracy, log_loss)
+            best = FittedHead(head, softmax(without, sharpness), _typicality(without, usual), accuracy, log_loss)
     assert best is not None
     return best
 
@@ -152,6 +182,11 @@ class Described:
         taken = 1 / (1 + np.exp(-STEEPNESS * (likeness.max(1, keepdims=True) - self.bound)))
         probabilities: Array = taken * softmax(likeness.astype(np.float64), CHOOSINESS)
         return probabilities
+
+
+def _typicality(outputs: NDArray[Any], usual: NDArray[np.float32]) -> Array:
+    shares: Array = np.searchsorted(usual, outputs.max(1), side="right") / len(usual)
+    return shares
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

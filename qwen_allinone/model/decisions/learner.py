@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qwen_allinone.errors import QuestionError, TextTooLongError
-from qwen_allinone.model.decisions.decision import Method
+from qwen_allinone.model.decisions.decision import Decision, Method
 from qwen_allinone.model.decisions.examples import Examples, shortened
 from qwen_allinone.model.decisions.head import Described, FittedHead, Head, fit_head, softmax
 from qwen_allinone.model.decisions.head_store import Features16, HeadStore
@@ -35,7 +35,7 @@ MIN_GAIN = 0.02
 _TINY = 1e-9
 _MIN_SHOWN = 100
 """Examples to be read from which the progress is shown."""
-_FORMAT = 2
+_FORMAT = 3
 """Raised when features or heads change: what was kept before counts no more."""
 
 
@@ -44,8 +44,8 @@ class FitReport:
     """The way a question is decided, and how good that is on examples that took no part in the fit."""
 
     method: Method
-    layer: int
-    """Number of layers after which the hidden states are taken."""
+    layers: tuple[int, int]
+    """Numbers of layers after which the mean over the text and the end of the turn are taken."""
     examples: int
     accuracy: float
     """Out of fold, of the head, every option counting alike."""
@@ -75,13 +75,18 @@ class LearnedQuestion:
 
     def probabilities(self, reading: Reading) -> dict[str, float]:
         """Return the probability of every option."""
-        features = _joined(reading, self.fit.report.layer)[None]
-        (row,) = self.fit.head.probabilities(features)
+        (row,) = self.fit.head.probabilities(_joined(reading, self.fit.report.layers)[None])
         if self.fit.described is not None:
             # What a text is about is plainest early on, in the mean over its tokens.
             (others,) = self.fit.described.probabilities(reading[min(reading)].mean[None])
             row = np.concatenate([row * (1 - others.sum()), others])
         return dict(zip(self.options, row.tolist(), strict=True))
+
+    def typicality(self, reading: Reading, probabilities: Mapping[str, float]) -> float:
+        """Return the share of the examples that are less like any option than the text, in [0, 1]."""
+        (share,) = self.fit.head.typicality(_joined(reading, self.fit.report.layers)[None])
+        learned = sum(probabilities[option] for option in self.options[: len(self.fit.head.bias)])
+        return float(max(share, 1 - learned))  # what an option without examples takes is unlike the examples
 
     def with_scores(self, own: Mapping[str, float], scored: Mapping[str, float]) -> dict[str, float]:
         """Multiply the head's probabilities by a power of the scored ones."""
@@ -103,16 +108,23 @@ class Learner:
         self._engine = engine
         self._prompts = prompts
         self._score = score
-        self.layers = candidate_layers(engine.layers)
-        """Numbers of layers after which hidden states are taken, for the fit to choose from."""
+        self.candidates = candidate_layers(engine.layers)
+        """Pairs of layers for the fit to choose from."""
+        self.layers = tuple(sorted({layer for pair in self.candidates for layer in pair}))
+        """Numbers of layers after which hidden states are taken; none if the engine has no hidden states."""
         self._fitted: dict[str, Fit] = {}
         self._features: dict[str, Features16] | None = None
         self._unfit: set[str] = set()
         self._lock = RLock()
 
     @cached_property
+    def digest(self) -> str:
+        """Digest of all that the features of a text depend on besides the text."""
+        return _digest(self._engine, self.candidates)
+
+    @cached_property
     def _store(self) -> HeadStore:
-        return HeadStore(_digest(self._engine, self.layers), self._engine.heads)
+        return HeadStore(self.digest, self._engine.heads)
 
     def learned(self, question: Question) -> LearnedQuestion | None:
         """Return the head of a question, fitted now if need be; None if the question is to be scored.
@@ -131,6 +143,38 @@ class Learner:
         if examples.digest not in self._fitted and not self._fit([question]):
             return None
         return LearnedQuestion(self._fitted[examples.digest], examples.options)
+
+    def out_of_fold(self, question: Question) -> list[tuple[str, str, Decision]]:
+        """Return each example with its option and with the decision of a head that was fitted without it.
+
+        Examples that are alone in their option are left out: nothing is known of it without them.
+
+        Raises:
+            QuestionError: the question has no examples, or too few, or the engine has no hidden states to learn from.
+        """
+        examples, learned = examples_of(question), self.fitted(question)
+        if examples is None or learned is None:
+            raise QuestionError("there is nothing to learn from; give two options at least two examples each")
+        rows = _Rows.of_examples(examples)
+        with self._lock:
+            features = self._features_of([examples])
+        _, fitted = self._best_head(rows, _stacked(rows.texts, features))
+        method = learned.fit.report.method
+        scored = self._score(question, rows.texts) if method != "learned" else ()
+        found = []
+        for place, text in enumerate(rows.texts):
+            if not rows.judged[place]:
+                continue
+            probabilities: Mapping[str, float] = dict(
+                zip(rows.options, fitted.probabilities[place].tolist(), strict=True)
+            )
+            if method == "both":
+                probabilities = learned.with_scores(probabilities, scored[place])
+            elif method == "scored":
+                probabilities = scored[place]
+            decision = Decision(probabilities, method=method, typicality=float(fitted.typicality[place]))
+            found.append((text, rows.options[rows.classes[place]], decision))
+        return found
 
     def fit(self, questions: Iterable[Question], *, method: Method | None = None) -> list[FitReport | None]:
         """Fit the heads of all questions that have none yet, from one reading of their examples.
@@ -193,11 +237,7 @@ class Learner:
         """Choose the layer out of fold, and whether the scores add to it."""
         rows = _Rows.of_examples(examples)
         stacked = _stacked(rows.texts, features)
-        fits = {}
-        for index, layer in enumerate(self.layers):
-            fits[layer] = fit_head(stacked[:, index], rows.classes, rows.judged)
-        layer = min(fits, key=lambda each: fits[each].log_loss)
-        fitted = fits[layer]
+        layers, fitted = self._best_head(rows, stacked)
         method: Method = "learned"
         share = 0.0
         if examples.fewest < FEW:
@@ -207,8 +247,16 @@ class Learner:
             words = [examples.described[option] for option in examples.options[len(examples.texts) :]]
             means = slice(stacked.shape[2] // 2)  # see ``_joined``
             described = Described.from_features(_stacked(words, features)[:, 0, means], stacked[:, 0, means])
-        report = FitReport(method, layer, len(rows.texts), fitted.accuracy, fitted.log_loss, share)
+        report = FitReport(method, layers, len(rows.texts), fitted.accuracy, fitted.log_loss, share)
         return Fit(fitted.head, described, report)
+
+    def _best_head(self, rows: "_Rows", stacked: NDArray[np.float32]) -> tuple[tuple[int, int], FittedHead]:
+        """Fit a head after each pair of layers; return that of the least log loss out of fold."""
+        fits = {}
+        for index, layers in enumerate(self.candidates):
+            fits[layers] = fit_head(stacked[:, index], rows.classes, rows.judged, rows.times)
+        best = min(fits, key=lambda each: fits[each].log_loss)
+        return best, fits[best]
 
     def _chosen_method(self, question: Question, rows: "_Rows", fitted: FittedHead) -> tuple[Method, float]:
         """Weigh the scores against the head on some examples; return what loses least, and the share of the scores."""
@@ -262,7 +310,7 @@ class Learner:
                     reading = each.result()
                 except TextTooLongError as error:
                     raise QuestionError(f"the example {shortened(text)!r} cannot be read: {error}") from error
-                rows = [_joined(reading, layer) for layer in self.layers]
+                rows = [_joined(reading, layers) for layers in self.candidates]
                 found.append(np.clip(np.stack(rows), -65504, 65504).astype(np.float16))
         finally:  # whoever interrupts this wants no more
             for each in pending:
@@ -278,7 +326,8 @@ class Learner:
             head = Head(sharpness=float(fields["sharpness"]), **_part(arrays, "head"))
             others = _part(arrays, "described")
             described = Described(bound=float(fields["bound"]), **others) if others else None
-            return Fit(head, described, FitReport(**fields["report"]))
+            report = fields["report"]
+            return Fit(head, described, FitReport(**report | {"layers": tuple(report["layers"])}))
         except (KeyError, TypeError, ValueError):  # of an earlier version
             return None
 
@@ -303,6 +352,8 @@ class _Rows:
     """Of each text, the number of its option."""
     judged: NDArray[np.bool_]
     """Of each text, whether its prediction out of fold counts."""
+    times: NDArray[np.float64]
+    """Of each text, how often it was given."""
 
     @classmethod
     def of_examples(cls, examples: Examples) -> "_Rows":
@@ -312,12 +363,19 @@ class _Rows:
             texts += own
             classes += [number] * len(own)
         judged = np.array([option in examples.judged for option in examples.texts])
-        return cls(texts, tuple(examples.texts), np.array(classes), judged[classes])
+        times = np.array([examples.times[text] for text in texts], float)
+        return cls(texts, tuple(examples.texts), np.array(classes), judged[classes], times)
 
 
-def candidate_layers(count: int) -> tuple[int, ...]:
-    """Return the numbers of layers to choose from, in a model of so many: a third and half of them."""
-    return tuple(sorted({max(1, count // 3), max(1, count // 2)})) if count else ()
+def candidate_layers(count: int) -> tuple[tuple[int, int], ...]:
+    """Return the pairs of layers to choose from, in a model of so many: for the mean, and for the end of the turn.
+
+    What a text is about is plainest in an early mean, how it is meant at a later end: of 24 layers, 8 or 10, and 14.
+    """
+    if not count:
+        return ()
+    end = max(1, count * 7 // 12)
+    return tuple(sorted({(max(1, count // 3), end), (max(1, count * 5 // 12), end)}))
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
@@ -335,16 +393,15 @@ def _log_loss(logs: NDArray[np.float64], labels: NDArray[np.int_]) -> float:
     return float(-np.log(np.maximum(own, _TINY)).mean())
 
 
-def _joined(reading: Reading, layer: int) -> NDArray[np.float32]:
-    features = reading[layer]
-    return np.concatenate([features.mean, features.end])
+def _joined(reading: Reading, layers: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the mean over the text after the first number of layers, and the end of the turn after the second."""
+    return np.concatenate([reading[layers[0]].mean, reading[layers[1]].end])
 
 
 def _text_digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24]
 
 
-def _digest(engine: Engine, layers: Sequence[int]) -> str:
-    """Digest all that the features of a text depend on besides the text."""
+def _digest(engine: Engine, layers: Sequence[tuple[int, int]]) -> str:
     content: list[Any] = [_FORMAT, engine.digest, layers, persona("zh").content, persona("en").content]
     return hashlib.sha256(repr(content).encode()).hexdigest()[:24]

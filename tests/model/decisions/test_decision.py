@@ -1,5 +1,6 @@
 import pytest
 
+from qwen_allinone.errors import QuestionError
 from qwen_allinone.model import Decision, Threshold
 
 
@@ -69,3 +70,29 @@ def test_a_decision_can_be_copied_and_stored():
     decision = Decision.from_probabilities({"a": 0.75, "b": 0.25})
     assert copy.deepcopy(decision) == pickle.loads(pickle.dumps(decision)) == decision
     assert dataclasses.asdict(decision)["probabilities"] == {"a": 0.75, "b": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "typicality", "state"),
+    [
+        (Threshold(), 0.0, "accepted"),
+        (Threshold(typicality=0.1), 0.1, "accepted"),
+        (Threshold(typicality=0.1), 0.05, "out_of_scope"),
+        (Threshold(typicality=0.1), None, "accepted"),
+        (Threshold(probability=0.9), 0.5, "ambiguous"),
+        (Threshold(probability=0.9, typicality=0.1), 0.05, "out_of_scope"),
+    ],
+)
+def test_what_is_unlike_all_examples_is_out_of_scope(bounds, typicality, state):
+    """Whatever its probabilities; a decision that learned from none cannot tell."""
+    decision = Decision.from_probabilities({"a": 0.6, "b": 0.4}, bounds, typicality=typicality)
+    assert decision.state == state
+    assert decision.accepted is (state == "accepted")
+    assert decision.apply_threshold(Threshold()).state == "accepted"
+
+
+@pytest.mark.parametrize("bounds", [{"probability": 60}, {"margin": -0.1}, {"typicality": 1.5}])
+def test_bounds_that_are_no_shares_are_refused(bounds):
+    """Per cents, for instance."""
+    with pytest.raises(QuestionError, match="must lie between 0 and 1"):
+        Threshold(**bounds)

@@ -21,9 +21,10 @@ def digest(question: Choice | Noul | Score) -> str:
 
 
 def test_neither_order_nor_names_are_part_of_the_digest():
-    """The same texts under other names, in another order or given twice are the same examples."""
+    """The same texts under other names or in another order are the same examples; one given twice weighs more."""
     first = choice(red=["rose", "fire"], blue=["sea"])
-    assert digest(first) == digest(choice(blue=["sea"], red=["fire", "rose", "rose"]))
+    assert digest(first) == digest(choice(blue=["sea"], red=["fire", "rose"]))
+    assert digest(first) != digest(choice(red=["rose", "fire", "rose"], blue=["sea"]))
     chinese = Choice(
         instructions="哪个？", criteria={"蓝": None, "红": None}, examples={"红": ["rose", "fire"], "蓝": ["sea"]}
     )

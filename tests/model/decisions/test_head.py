@@ -20,22 +20,24 @@ def right(probabilities: np.ndarray, labels: np.ndarray) -> float:
     return float((probabilities.argmax(1) == labels).mean())
 
 
+@pytest.mark.parametrize("repeated", [False, True])
 @pytest.mark.parametrize("count", [24, 300])
-def test_predictions_out_of_fold_are_those_of_heads_fitted_without_the_example(count, monkeypatch):
-    """With fewer examples than features, and with more."""
+def test_predictions_out_of_fold_are_those_of_heads_fitted_without_the_example(count, repeated, monkeypatch):
+    """With fewer examples than features, and with more; an example that is given three times weighs as much."""
     monkeypatch.setattr("qwen_allinone.model.decisions.head.PENALTIES", (0.3,))
     monkeypatch.setattr("qwen_allinone.model.decisions.head._SHARPNESS", np.array([1.0]))
     points, labels = clouds(count)
-    fitted = fit_head(points, labels, np.ones(count, bool))
+    times = np.where(np.arange(count) % 5 == 1, 3.0, 1.0) if repeated else np.ones(count)
+    fitted = fit_head(points, labels, np.ones(count, bool), times)
     for index in (0, 1, count - 1):
         # The same weights, scale and centre as in the whole: only the example itself is missing.
-        expected = ridge_without(points, labels, index, 0.3)
+        expected = ridge_without(points, labels, times, index, 0.3)
         assert fitted.probabilities[index] == pytest.approx(softmax(expected[None])[0], abs=1e-5)
 
 
-def ridge_without(points: np.ndarray, labels: np.ndarray, index: int, penalty: float) -> np.ndarray:
+def ridge_without(points: np.ndarray, labels: np.ndarray, times: np.ndarray, index: int, penalty: float) -> np.ndarray:
     """Brute force: weighted ridge regression with an intercept, without one row; its prediction for that row."""
-    weights = (len(labels) / 3 / np.bincount(labels))[labels]
+    weights = times * (times.sum() / 3 / np.bincount(labels, times))[labels]
     scaled = (points - points.mean(0)) / ((points.std(0) + 1e-6) * np.sqrt(points.shape[1]))
     design = np.hstack([scaled, np.ones((len(labels), 1))])
     kept = np.arange(len(labels)) != index
@@ -86,3 +88,15 @@ def test_described_classes_take_what_is_like_them_and_little_else():
     assert found.argmax(1).tolist() == [0, 1]
     assert found.sum(1).min() > 0.9
     assert (described.probabilities(others).sum(1) > 0.5).mean() <= 0.06
+
+
+def test_the_typicality_is_the_share_of_examples_that_are_less_like_any_class():
+    """New points like the examples are spread evenly; what lies between the classes is below most of them."""
+    points, labels = clouds(300, distance=6.0)
+    head = fit_head(points, labels, np.ones(300, bool)).head
+    new, _ = clouds(600, distance=6.0, seed=7)
+    shares = head.typicality(new)
+    assert (shares < 0.1).mean() == pytest.approx(0.1, abs=0.05)
+    assert (shares < 0.5).mean() == pytest.approx(0.5, abs=0.1)
+    middle = points.mean(0) + 0.1 * np.random.default_rng(3).normal(size=(20, points.shape[1])).astype(np.float32)
+    assert head.typicality(middle).max() < 0.05
