@@ -18,7 +18,7 @@ from qwen_allinone.errors import InputError
 from qwen_allinone.model import Decision, Message, SharedQwen
 from qwen_allinone.model.prompt.language import language_of
 from qwen_allinone.model.prompt.messages import MessageLike
-from qwen_allinone.router import PromptRouter, Route, RouteResult, builtin_routes
+from qwen_allinone.router import ASK, Corrections, PromptRouter, Route, RouteResult, builtin_routes
 from qwen_allinone.tools import ChatTool, IntentTool, KeywordsTool, Sentiment, SentimentTool, SummaryTool
 from qwen_allinone.tools.base import History
 
@@ -84,6 +84,7 @@ class Turn(RouteResult):
             "route": self.route,
             "probabilities": dict(self.decision.probabilities),
             "margin": self.decision.margin,
+            "state": self.decision.state,
             "sentiment": self.sentiment.model_dump(),
             "output": to_jsonable_python(self.output, fallback=str, bytes_mode="base64"),
             "recalled": list(self.recalled),
@@ -141,7 +142,7 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
         Args:
             qwen: the model or its name; by default the model that the environment names, or the bundled one.
             routes: added to the default ones; one of the same name replaces it.
-            home: folder of the long-term memory; by default the environment's.
+            home: folder of the long-term memory and of corrections; by default the environment's.
             runnables: what routes may name besides ``sentiment``, ``chat``, ``intent``, ``summary`` and ``keywords``;
                 one of the same name replaces it.
         """
@@ -153,7 +154,12 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
             "summary": SummaryTool(qwen=shared),
             "keywords": KeywordsTool(qwen=shared),
         }
-        router = PromptRouter(shared, [*builtin_routes(), *routes], runnables=tools | dict(runnables or {}))
+        router = PromptRouter(
+            shared,
+            [*builtin_routes(), *routes],
+            runnables=tools | dict(runnables or {}),
+            corrections=Corrections((home or settings.home()) / "corrections.jsonl"),
+        )
         return cls(shared, router, home=home)
 
     @property
@@ -235,36 +241,46 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
         return Analysis(sentiment, str(reply))
 
     def _invoke(self, given: AssistantInput, config: RunnableConfig) -> Turn:
-        turn, start = self._begin(given, config), time.perf_counter()
-        output = self.router.runnable(turn.route).invoke(_passed_on(given, turn), config)
+        given, turn = self._begin(given, config)
+        start = time.perf_counter()
+        output = self._behind(turn).invoke(_passed_on(given, turn), config)
         return self._finish(given, replace(turn, output=_plain(output)), start, config)
 
     async def _ainvoke(self, given: AssistantInput, config: RunnableConfig) -> Turn:
-        turn, start = await run_in_executor(config, self._begin, given, config), time.perf_counter()
-        output = await self.router.runnable(turn.route).ainvoke(_passed_on(given, turn), config)
+        given, turn = await run_in_executor(config, self._begin, given, config)
+        start = time.perf_counter()
+        output = await self._behind(turn).ainvoke(_passed_on(given, turn), config)
         return await run_in_executor(config, self._finish, given, replace(turn, output=_plain(output)), start, config)
 
     def _stream(self, inputs: Iterator[AssistantInput], config: RunnableConfig) -> Iterator[Turn]:
-        for given in inputs:
-            turn = self._begin(given, config)
+        for each in inputs:
+            given, turn = self._begin(each, config)
             yield turn
             start = time.perf_counter()
-            for piece in self.router.runnable(turn.route).stream(_passed_on(given, turn), config):
+            for piece in self._behind(turn).stream(_passed_on(given, turn), config):
                 yield replace(turn, output=_plain(piece))
             yield self._finish(given, turn, start, config)
 
     async def _astream(self, inputs: AsyncIterator[AssistantInput], config: RunnableConfig) -> AsyncIterator[Turn]:
-        async for given in inputs:
-            turn = await run_in_executor(config, self._begin, given, config)
+        async for each in inputs:
+            given, turn = await run_in_executor(config, self._begin, each, config)
             yield turn
             start = time.perf_counter()
-            async for piece in self.router.runnable(turn.route).astream(_passed_on(given, turn), config):
+            async for piece in self._behind(turn).astream(_passed_on(given, turn), config):
                 yield replace(turn, output=_plain(piece))
             yield await run_in_executor(config, self._finish, given, turn, start, config)
 
-    def _begin(self, given: AssistantInput, config: RunnableConfig) -> Turn:
-        """Decide mood and route on one reading, and recall; the answer is yet to come."""
+    def _begin(self, given: AssistantInput, config: RunnableConfig) -> tuple[AssistantInput, Turn]:
+        """Decide mood and route on one reading, and recall; the answer is yet to come.
+
+        Returns:
+            The input, or the earlier one that it makes clear, and the turn.
+        """
         start = time.perf_counter()
+        clarified = self.router.clarified(given.text, given.history)
+        if clarified is not None:
+            asked, _ = clarified
+            given = given.model_copy(update={"text": asked.text, "history": list(asked.history)})
         decided = RunnableLambda(self._decide, name="decide").invoke(given, config)
         timings = {"decide": _milliseconds(start)}
         recalled: tuple[str, ...] = ()
@@ -274,8 +290,8 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
             timings["recall"] = _milliseconds(start)
         sentiment = Sentiment.from_decisions(decided["mood"], decided["intensity"])
         decision = self.router.apply_threshold(decided["route"])
-        route = self.router.select(decision).name
-        return Turn(
+        route = self.router.select(decision) if clarified is None else clarified[1]
+        turn = Turn(
             decision=decision,
             route=route,
             output=None,
@@ -287,11 +303,15 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
             truncated_tokens=self.qwen.truncate(given.text).truncated_tokens,
             timings_ms=timings,
         )
+        return given, turn
+
+    def _behind(self, turn: Turn) -> Runnable[Any, Any]:
+        return self.router.answering(turn.route, turn.text, turn.decision)
 
     def _finish(self, given: AssistantInput, turn: Turn, start: float, config: RunnableConfig) -> Turn:
         """Remember what the user said, and add up the times."""
         turn = replace(turn, timings_ms={**turn.timings_ms, "answer": _milliseconds(start)})
-        if given.user is not None:
+        if given.user is not None and turn.route != ASK:  # what was not understood is remembered when it is
             turn = RunnableLambda(partial(self.remember, user=given.user), name="remember").invoke(turn, config)
         return replace(turn, timings_ms={**turn.timings_ms, "total": sum(turn.timings_ms.values())})
 
@@ -306,7 +326,7 @@ class Assistant(RunnableSerializable[AssistantInput | Mapping[str, Any] | str, T
 
     def _prompt(self, text: str, route: str, recalled: Sequence[str], sentiment: Sentiment) -> str:
         # A Runnable of the user's own words its prompt itself.
-        if not isinstance(self.router.runnable(route), ChatTool):
+        if route == ASK or not isinstance(self.router.runnable(route), ChatTool):
             return ""
         return ChatTool.context(language_of(text), memories=recalled, comfort=sentiment.upset)
 

@@ -32,7 +32,16 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = (own.parent if os.environ.get("PYTEST_XDIST_WORKER") else own) / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QWEN_ALLINONE_CACHE", str(folder))
+        patch.setenv("QWEN_ALLINONE_HOME", str(own / "home"))
         yield folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_model() -> Iterator[None]:
+    """The bundled model by default, whatever was pulled on this machine; a model that the environment names stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QWEN_ALLINONE_MODEL", os.environ.get("QWEN_ALLINONE_MODEL") or "bundled")
+        yield
 
 
 @pytest.fixture(scope="session")

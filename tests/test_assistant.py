@@ -386,7 +386,7 @@ def test_a_turn_as_json_has_the_documented_keys(qwen, tmp_path, route):
     """Plain values all the way down, in either language."""
     turn = make(qwen, tmp_path, only=route).invoke(CHINESE)
     plain = json.loads(json.dumps(turn.to_json(), allow_nan=False))
-    keys = "route probabilities margin sentiment output recalled prompt model truncated_tokens timings_ms"
+    keys = "route probabilities margin state sentiment output recalled prompt model truncated_tokens timings_ms"
     assert list(plain) == keys.split()
     assert list(plain["sentiment"]) == ["label", "polarity", "probability", "intensity"]
     assert plain["sentiment"]["polarity"] == turn.sentiment.polarity
@@ -480,7 +480,7 @@ def test_the_routers_bounds_hold_in_a_turn(qwen):
     tools = {name: RunnableLambda(lambda _, name=name: name) for name in ROUTES}
     routes = Assistant.default(qwen).router.routes
     for fallback in ("chat", "summary"):
-        bounds = Threshold(probability=1.01)
+        bounds = Threshold(probability=1.0, margin=1.0)
         router = PromptRouter(qwen, routes, runnables=tools, threshold=bounds, fallback=fallback)
         turn = Assistant(qwen, router).invoke(CHINESE)
         assert not turn.decision.accepted

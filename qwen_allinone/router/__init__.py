@@ -2,17 +2,27 @@
 
 from typing import TYPE_CHECKING, Any
 
+from qwen_allinone.router.corrections import Corrections
 from qwen_allinone.router.route import Route, builtin_routes, route_question, routes_in
 
 if TYPE_CHECKING:
-    from qwen_allinone.router.router import PromptRouter, RouteResult
+    from qwen_allinone.router.router import ASK, PromptRouter, RouteResult
 
-__all__ = ["PromptRouter", "Route", "RouteResult", "builtin_routes", "route_question", "routes_in"]
+__all__ = [
+    "ASK",
+    "Corrections",
+    "PromptRouter",
+    "Route",
+    "RouteResult",
+    "builtin_routes",
+    "route_question",
+    "routes_in",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Import the router, and torch with it, only when it is asked for."""
-    if name in {"PromptRouter", "RouteResult"}:
+    if name in {"ASK", "PromptRouter", "RouteResult"}:
         from qwen_allinone.router import router
 
         return getattr(router, name)

@@ -3,19 +3,28 @@
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Lock
-from typing import Any, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from langchain_core.messages import BaseMessageChunk
 from langchain_core.runnables import AddableDict, Runnable, RunnableConfig, RunnableLambda, RunnableSerializable
 from langchain_core.runnables.config import run_in_executor
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from qwen_allinone.errors import EmptyTextError, InputError, QwenAllInOneError, UnknownRouteError
+from qwen_allinone.errors import EmptyTextError, InputError, NotSureError, QwenAllInOneError, UnknownRouteError
 from qwen_allinone.model import Choice, Decision, SharedQwen, Threshold
 from qwen_allinone.model.prompt.language import language_of
-from qwen_allinone.model.prompt.messages import MessageLike
+from qwen_allinone.model.prompt.messages import MessageLike, as_messages
+from qwen_allinone.router.ask_back import AskBack
+from qwen_allinone.router.corrections import Corrections
 from qwen_allinone.router.route import Route, route_question
 
+Action = Literal["best", "fallback", "ask", "raise"]
+"""What happens to an input of which the router is not sure: its likeliest route runs, the fallback does, the user is
+asked which of the likeliest two is meant, or ``NotSureError`` is raised."""
+ASK = "ask"
+"""Name that stands in the result where the user was asked back."""
+LEARNED_TIMES = 5
+"""Weight of a correction among the examples of its route."""
 RouterInput: TypeAlias = str | Mapping[str, Any]
 _ADDABLE: tuple[type, ...] = (str, BaseMessageChunk, AddableDict)
 """Outputs that LangChain streams in pieces, to be put together with ``+``."""
@@ -31,7 +40,8 @@ class RouteResult:
 
     decision: Decision
     route: str
-    """The route that ran: the decision's option, or the fallback where the decision abstained."""
+    """The route that ran: the decision's option; the fallback, or ``ask`` for a question back, where the decision
+    abstained; or what the user said when asked back."""
     output: Any
 
     def __add__(self, later: Self) -> Self:
@@ -44,19 +54,24 @@ class RouteResult:
 class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
     """Decides by the shared model; deciding and dispatching are separate methods.
 
-    An input is a text, or a mapping with the text under ``"text"`` that is handed to the route's Runnable as it is.
-    Config and further keyword arguments reach that Runnable too.
+    An input is a text, or a mapping with the text under ``"text"`` and earlier turns, if any, under ``"history"`` that
+    is handed to the route's Runnable as it is. Config and further keyword arguments reach that Runnable too.
 
     Args:
         qwen: the shared model.
         routes: at least one.
         runnables: the Runnables behind the routes, by the name that a route gives.
-        threshold: bounds below which a decision abstains and ``fallback`` runs.
-        fallback: name of a route; by default an abstaining decision's best route runs all the same.
+        threshold: bounds below which a decision abstains.
+        fallback: name of a route.
+        ambiguous: what happens where two routes are close; by default the fallback runs if there is one, else the
+            likeliest route.
+        out_of_scope: what happens where an input is unlike all examples; the same by default.
+        corrections: file of inputs that ``learn`` was given, which are examples from the start.
         name: of the runs in a trace.
 
     Raises:
         UnknownRouteError: a route's Runnable or the fallback is unknown, or there is no route.
+        InputError: an action makes no sense.
     """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid")
@@ -67,6 +82,9 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
     runnables: dict[str, Runnable[Any, Any]]
     threshold: Threshold | None = None
     fallback: str | None = None
+    ambiguous: Action | None = None
+    out_of_scope: Action | None = None
+    corrections: Corrections | None = Field(default=None, exclude=True, repr=False)
     _change: Lock = PrivateAttr(default_factory=Lock)
 
     def __init__(
@@ -77,10 +95,21 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
         runnables: Mapping[str, Runnable[Any, Any]],
         threshold: Threshold | None = None,
         fallback: str | None = None,
+        ambiguous: Action | None = None,
+        out_of_scope: Action | None = None,
+        corrections: Corrections | None = None,
         name: str | None = None,
     ) -> None:
         super().__init__(  # type: ignore[call-arg]  # mypy sees the fields of the parent only
-            qwen=qwen, routes=(), runnables=dict(runnables), threshold=threshold, fallback=fallback, name=name
+            qwen=qwen,
+            routes=(),
+            runnables=dict(runnables),
+            threshold=threshold,
+            fallback=fallback,
+            ambiguous=ambiguous,
+            out_of_scope=out_of_scope,
+            corrections=corrections,
+            name=name,
         )
         for route in routes:
             self.add(route)
@@ -88,6 +117,11 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
             raise UnknownRouteError("a router needs at least one route")
         if fallback is not None:
             self.route(fallback)
+        elif "fallback" in {ambiguous, out_of_scope}:
+            raise InputError("a router that is to fall back needs a fallback; name one of its routes")
+        for text, corrected in corrections or ():
+            if corrected in {route.name for route in self.routes}:  # its route may have been taken away since
+                self._teach(text, corrected)
 
     def route(self, name: str) -> Route:
         """Return the route of that name.
@@ -140,16 +174,25 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
     def learn(self, text: str, name: str) -> None:
         """Add an input to the examples of a route, from the next input on; it leaves the others that have it.
 
+        It is kept in the file of corrections, if the router has one.
+
         Raises:
             UnknownRouteError: there is no such route.
             EmptyTextError: the text is blank.
+            StoreError: the file of corrections cannot be written; nothing is learned.
         """
         if not text.strip():
             raise EmptyTextError("the text is empty; give at least one character that is not white space")
+        self.route(name)
+        if self.corrections is not None:
+            self.corrections.add(text, name)
+        self._teach(text, name)
+        self.qwen.fit([self.question(text)])
+
+    def _teach(self, text: str, name: str) -> None:
         with self._change:
             self.route(name)
             self.routes = tuple(_taught(route, text.strip(), known=route.name == name) for route in self.routes)
-        self.qwen.fit([self.question(text)])
 
     def question(self, text: str) -> Choice:
         """Return what the model is asked; pass it to ``SharedQwen.decide`` to ask other things on the same reading."""
@@ -170,16 +213,46 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
         """Return the answer to a ``question`` that was asked elsewhere, accepted or not by this router's bounds."""
         return decision.apply_threshold(self.threshold or Threshold())
 
-    def select(self, decision: Decision) -> Route:
-        """Return the route that a decision leads to."""
-        return self.route(self.fallback if self.fallback and not decision.accepted else decision.option)
+    def select(self, decision: Decision) -> str:
+        """Return the name of the route that a decision leads to, or ``ask`` if the user is to be asked back.
+
+        Raises:
+            NotSureError: the decision is not accepted, and the router is to raise.
+        """
+        action = {"accepted": "best", "ambiguous": self.ambiguous, "out_of_scope": self.out_of_scope}[decision.state]
+        action = action or ("fallback" if self.fallback else "best")
+        if action == "raise":
+            best = f"{decision.option} {decision.probability:.2f}"
+            raise NotSureError(f"no route is sure enough (likeliest: {best}); put it in other words", decision)
+        if action == "ask" and len(decision.probabilities) > 1:
+            return ASK
+        return self.fallback if action == "fallback" and self.fallback else decision.option
+
+    def answering(self, name: str, text: str, decision: Decision) -> Runnable[Any, Any]:
+        """Return the Runnable behind what ``select`` returned: a route's own, or one that asks the user back."""
+        if name != ASK:
+            return self.runnable(name)
+        question = str(AskBack.about(text, decision, self.routes))
+        return RunnableLambda(lambda _: question, name=ASK)
+
+    def clarified(self, text: str, history: Sequence[MessageLike]) -> tuple[AskBack, str] | None:
+        """Return what was asked back in the last turn, and the route that the text names in answer to it.
+
+        None: nothing was asked, or the text goes on to something else.
+        """
+        if ASK not in (self.ambiguous, self.out_of_scope) or not history:
+            return None
+        asked = AskBack.pending(as_messages(history), self.routes)
+        route = asked.answered(text, self.qwen) if asked else None
+        return (asked, route.name) if asked and route else None
 
     def dispatch(
         self, input: RouterInput, decision: Decision, config: RunnableConfig | None = None, **kwargs: Any
     ) -> RouteResult:
         """Run the route that a decision leads to."""
-        route = self.select(decision).name
-        return RouteResult(decision, route, self.runnable(route).invoke(input, config, **kwargs))
+        route = self.select(decision)
+        output = self.answering(route, _text(input), decision).invoke(input, config, **kwargs)
+        return RouteResult(decision, route, output)
 
     def invoke(self, input: RouterInput, config: RunnableConfig | None = None, **kwargs: Any) -> RouteResult:
         """Decide, then dispatch.
@@ -210,33 +283,56 @@ class PromptRouter(RunnableSerializable[RouterInput, RouteResult]):
         async for piece in pieces:
             yield piece
 
-    def _decide(self, input: RouterInput, config: RunnableConfig) -> Decision:
+    def _decide(self, input: RouterInput, config: RunnableConfig) -> "_Decided":
         """Decide, in a run of its own."""
-        return RunnableLambda(self.decide, name="decide").invoke(_text(input), config)
+        return RunnableLambda(self._decided, name="decide").invoke(input, config)
+
+    def _decided(self, input: RouterInput) -> "_Decided":
+        text = _text(input)
+        if isinstance(input, Mapping) and (clarified := self.clarified(text, input.get("history") or ())):
+            asked, route = clarified
+            decision = self.decide(asked.text, history=asked.history)
+            return _Decided({**input, "text": asked.text, "history": list(asked.history)}, decision, route)
+        decision = self.decide(text)
+        return _Decided(input, decision, self.select(decision))
 
     def _invoke(self, input: RouterInput, config: RunnableConfig, **kwargs: Any) -> RouteResult:
-        return self.dispatch(input, self._decide(input, config), config, **kwargs)
+        found = self._decide(input, config)
+        return found.result(self._behind(found).invoke(found.input, config, **kwargs))
 
     async def _ainvoke(self, input: RouterInput, config: RunnableConfig, **kwargs: Any) -> RouteResult:
-        decision = await run_in_executor(config, self._decide, input, config)
-        route = self.select(decision).name
-        return RouteResult(decision, route, await self.runnable(route).ainvoke(input, config, **kwargs))
+        found = await run_in_executor(config, self._decide, input, config)
+        return found.result(await self._behind(found).ainvoke(found.input, config, **kwargs))
+
+    def _behind(self, found: "_Decided") -> Runnable[Any, Any]:
+        return self.answering(found.route, _text(found.input), found.decision)
 
     def _stream(self, inputs: Iterator[RouterInput], config: RunnableConfig, **kwargs: Any) -> Iterator[RouteResult]:
         for input in inputs:
-            decision = self._decide(input, config)
-            route = self.select(decision).name
-            for piece in self.runnable(route).stream(input, config, **kwargs):
-                yield RouteResult(decision, route, piece)
+            found = self._decide(input, config)
+            for piece in self._behind(found).stream(found.input, config, **kwargs):
+                yield found.result(piece)
 
     async def _astream(
         self, inputs: AsyncIterator[RouterInput], config: RunnableConfig, **kwargs: Any
     ) -> AsyncIterator[RouteResult]:
         async for input in inputs:
-            decision = await run_in_executor(config, self._decide, input, config)
-            route = self.select(decision).name
-            async for piece in self.runnable(route).astream(input, config, **kwargs):
-                yield RouteResult(decision, route, piece)
+            found = await run_in_executor(config, self._decide, input, config)
+            async for piece in self._behind(found).astream(found.input, config, **kwargs):
+                yield found.result(piece)
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """An input, where it goes, and why."""
+
+    input: RouterInput
+    """As it was given; where the user was asked back, what the answer is about."""
+    decision: Decision
+    route: str
+
+    def result(self, output: Any) -> RouteResult:
+        return RouteResult(self.decision, self.route, output)
 
 
 def _taught(route: Route, text: str, *, known: bool) -> Route:
@@ -246,7 +342,7 @@ def _taught(route: Route, text: str, *, known: bool) -> Route:
         examples[language] = [each for each in texts if each.strip() != text]
     if known:
         language = language_of(text)
-        examples[language] = [*examples.get(language, []), text]
+        examples[language] = [*examples.get(language, []), *[text] * LEARNED_TIMES]
     return replace(route, examples=examples)
 
 
