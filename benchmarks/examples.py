@@ -16,9 +16,9 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.accuracy.cases import records
-from benchmarks.accuracy.ngrams import LinearClassifier
 from benchmarks.interleaved import RESULTS, Model
 from qwen_allinone.eval import LabelledSet
+from qwen_allinone.eval.ngrams import NgramClassifier
 from qwen_allinone.model import Choice, Message, SharedQwen
 from qwen_allinone.model.engine.base import Reading, ReadRequest
 from qwen_allinone.model.prompt.language import language_of
@@ -103,7 +103,7 @@ def curve(qwen: SharedQwen, task: Task) -> dict[str, Any]:
             assert head is not None  # two examples of each option are enough
             probabilities = [head.probabilities(readings[text]) for text, _ in rows]
             learned.append(share([max(each, key=each.__getitem__) for each in probabilities], rows))
-            classifier = LinearClassifier([(text, label) for label, own in drawn.items() for text in own])
+            classifier = NgramClassifier([(text, label) for label, own in drawn.items() for text in own])
             ngrams.append(share([classifier.predict(text) for text, _ in rows], rows))
             judged = len(rows)
         if learned:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from benchmarks.accuracy.cases import content, labelled_row, public_cases, records, route_case, written_cases
 from benchmarks.accuracy.figure import Figure, Floor, Target, accuracy_figure, calibration_figure
-from benchmarks.accuracy.ngrams import Learned, LinearClassifier
+from benchmarks.accuracy.ngrams import Learned, floor
 from benchmarks.accuracy.sets import PUBLIC, WRITTEN, FloorKind, PublicGroup
 from qwen_allinone.eval import Case, EvalReport, LabelledSet, Sample, evaluate
 from qwen_allinone.eval.metrics import Proportion, scored
+from qwen_allinone.eval.ngrams import NgramClassifier
 from qwen_allinone.model import Calibration, SharedQwen
 from qwen_allinone.router import Route, builtin_routes
 from qwen_allinone.tools import IntentTool
@@ -22,8 +23,8 @@ def written_figures(qwen: SharedQwen, learned: Learned) -> list[Figure]:
     for each in WRITTEN:
         report = report_of(each.task, written_cases(each.task), qwen)
         for what, samples in {each.task: report.samples, **by_slice(each.task, report)}.items():
-            floor = _floor(each.floor, each.task, samples, ngrams)
-            found.append(accuracy_figure(what, samples, floor=floor, target=each.targets.get(what)))
+            own = _floor(each.floor, each.task, samples, ngrams)
+            found.append(accuracy_figure(what, samples, floor=own, target=each.targets.get(what)))
         found.append(calibration_figure(each.task, report.samples))
     return found
 
@@ -60,9 +61,9 @@ def public_figures(qwen: SharedQwen, data: Path, learned: Learned) -> list[Figur
         if group.summed:
             samples[f"{group.title}: all"] = tuple(chain.from_iterable(samples.values()))
         for what, some in samples.items():
-            floor = _floor(group.floor, group.task, some, ngrams)
-            target = targets.get(what) or _target(group, floor)
-            found.append(accuracy_figure(what, some, floor=floor, target=target))
+            own = _floor(group.floor, group.task, some, ngrams)
+            target = targets.get(what) or _target(group, own)
+            found.append(accuracy_figure(what, some, floor=own, target=target))
     return found
 
 
@@ -87,9 +88,9 @@ def by_slice(what: str, report: EvalReport) -> dict[str, list[Sample]]:
 
 
 def _floor(
-    kind: FloorKind, task: str, samples: Sequence[Sample], ngrams: Mapping[str, LinearClassifier]
+    kind: FloorKind, task: str, samples: Sequence[Sample], ngrams: Mapping[str, NgramClassifier]
 ) -> Floor | None:
-    return ngrams[task].floor([sample.row for sample in samples]) if kind == "n-grams" else kind
+    return floor(ngrams[task], [sample.row for sample in samples]) if kind == "n-grams" else kind
 
 
 def _target(group: PublicGroup, floor: Floor | None) -> Target | None:

@@ -2,6 +2,7 @@
 
 from qwen_allinone.eval.case import Case, evaluate
 from qwen_allinone.eval.dataset import LABEL_MAPS, LabelledRow, LabelledSet
+from qwen_allinone.eval.fit import FittedQuestion, fit_rows
 from qwen_allinone.eval.overlap import Overlap, find_overlaps
 from qwen_allinone.eval.report import EvalReport
 from qwen_allinone.eval.run import Decide, DecideAll, EvalRun, Progress
@@ -14,6 +15,7 @@ __all__ = [
     "DecideAll",
     "EvalReport",
     "EvalRun",
+    "FittedQuestion",
     "LabelledRow",
     "LabelledSet",
     "Overlap",
@@ -21,4 +23,5 @@ __all__ = [
     "Sample",
     "evaluate",
     "find_overlaps",
+    "fit_rows",
 ]

@@ -38,6 +38,42 @@ class Proportion:
 
 
 @dataclass(frozen=True)
+class PairedTest:
+    """Two ways to decide, on the same rows."""
+
+    first: int
+    """Rows that only the first got right."""
+    second: int
+    """Rows that only the second got right."""
+
+    @classmethod
+    def from_hits(cls, first: Sequence[bool], second: Sequence[bool]) -> "PairedTest":
+        """Count the rows on which they differ."""
+        pairs = list(zip(first, second, strict=True))
+        return cls(sum(a and not b for a, b in pairs), sum(b and not a for a, b in pairs))
+
+    @property
+    def p_value(self) -> float:
+        """Probability, in [0, 1], of so great a difference by chance: the exact test of McNemar (1947)."""
+        from scipy.stats import binomtest
+
+        differ = self.first + self.second
+        return float(binomtest(self.first, differ).pvalue) if differ else 1.0
+
+
+@dataclass(frozen=True)
+class OperatingPoint:
+    """A probability from which decisions are accepted, and what that gives."""
+
+    threshold: float
+    """In [0, 1]."""
+    coverage: Proportion
+    """Share of the rows that are accepted."""
+    error: Proportion
+    """Share of the accepted rows that are wrong."""
+
+
+@dataclass(frozen=True)
 class ClassFigures:
     """Precision, recall and F1 of one label; each in [0, 1], and 0 where its denominator is 0."""
 
@@ -195,6 +231,39 @@ def reliability(samples: Iterable[Sample], *, bins: int = BINS) -> Reliability:
 def _bin(rows: Sequence[tuple[float, bool]]) -> Bin:
     count = len(rows)
     return Bin(count, sum(confidence for confidence, _ in rows) / count, sum(right for _, right in rows) / count)
+
+
+def operating_point(
+    samples: Iterable[Sample], *, max_error: float | None = None, coverage: float | None = None
+) -> OperatingPoint | None:
+    """Return the lowest threshold whose error is small enough, or the highest that accepts enough rows.
+
+    Args:
+        samples: decided rows.
+        max_error: largest share of the accepted rows that may be wrong, in [0, 1].
+        coverage: smallest share of the rows that must be accepted, in (0, 1]; instead of ``max_error``.
+
+    Returns:
+        None if no threshold gives it.
+    """
+    if (max_error is None) is (coverage is None):
+        raise TypeError("give either max_error or coverage")
+    ranked = []
+    for sample in scored(samples):
+        if sample.decision is not None:
+            ranked.append((sample.decision.probability, bool(sample.correct)))
+    ranked.sort(reverse=True)
+    best, wrong = None, 0
+    for count, (probability, right) in enumerate(ranked, start=1):
+        wrong += not right
+        if count < len(ranked) and ranked[count][0] == probability:
+            continue  # rows of one probability are accepted together
+        point = OperatingPoint(probability, Proportion(count, len(ranked)), Proportion(wrong, count))
+        if coverage is not None and count >= coverage * len(ranked):
+            return point
+        if max_error is not None and wrong <= max_error * count:
+            best = point
+    return best
 
 
 def slices(samples: Iterable[Sample]) -> tuple[SliceFigures, ...]:

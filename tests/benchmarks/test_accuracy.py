@@ -16,13 +16,14 @@ from benchmarks.accuracy import cases
 from benchmarks.accuracy.__main__ import main
 from benchmarks.accuracy.decisions import corrections
 from benchmarks.accuracy.figure import Figure, Target, accuracy_figure
-from benchmarks.accuracy.ngrams import Learned, LinearClassifier, bare
+from benchmarks.accuracy.ngrams import Learned, bare, floor
 from benchmarks.accuracy.replies import Exchange, figures, is_broken, repeats
 from benchmarks.accuracy.result import Result, weights_digest
 from benchmarks.accuracy.sets import PUBLIC, PublicGroup, PublicSet
 from benchmarks.accuracy.stability import as_given, order_figure
 from qwen_allinone.eval import LabelledRow, Sample
 from qwen_allinone.eval.metrics import Proportion
+from qwen_allinone.eval.ngrams import NgramClassifier
 from qwen_allinone.eval.tables import interval, percent
 from qwen_allinone.memory import embeddings
 from qwen_allinone.model import Decision, SharedQwen, Threshold
@@ -118,9 +119,9 @@ def test_floors_learn_from_the_texts_of_the_training() -> None:
 
 def test_the_floor_is_a_classifier_of_its_own() -> None:
     """It learns from the rows it is given, in each language apart, and knows nothing of another."""
-    linear = LinearClassifier([("good film", "positive"), ("bad film", "negative"), ("a good one", "positive")])
+    linear = NgramClassifier([("good film", "positive"), ("bad film", "negative"), ("a good one", "positive")])
     rows = [LabelledRow(text, text, (label,), "en") for text, label in (("good", "positive"), ("bad", "negative"))]
-    assert linear.floor(rows).value == 1
+    assert floor(linear, rows).value == 1
     assert linear.predict("好") is None
 
 

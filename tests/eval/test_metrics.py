@@ -10,7 +10,7 @@ from qwen_allinone.model import Decision
 def sample(labels, predicted, *, confidence=0.8, slices=(), accepted=True):
     """Make a row of these labels whose prediction, a or b, has this probability."""
     other = "b" if predicted == "a" else "a"
-    decision = Decision({predicted: confidence, other: 1 - confidence}, accepted=accepted)
+    decision = Decision({predicted: confidence, other: 1 - confidence}, state="accepted" if accepted else "ambiguous")
     return Sample(LabelledRow("1", "text", tuple(labels), "en", tuple(slices)), decision)
 
 
