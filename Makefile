@@ -5,7 +5,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c c
 .PHONY: demo test check bench bench-accuracy
 
 demo: .venv/installed
-	$(BIN)/qwen-allinone demo
+	QWEN_ALLINONE_MODEL=$${QWEN_ALLINONE_MODEL:-bundled} $(BIN)/qwen-allinone demo
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile

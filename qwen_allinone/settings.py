@@ -1,14 +1,22 @@
-"""Defaults from environment variables, read when they are needed."""
+"""Defaults from environment variables and what is on this machine, read when they are needed."""
 
 import os
 from pathlib import Path
 
+from qwen_allinone import hub_cache
 from qwen_allinone.errors import InputError
 
 
 def model_name() -> str:
-    """Return ``QWEN_ALLINONE_MODEL``, or the bundled model."""
-    return os.environ.get("QWEN_ALLINONE_MODEL") or "bundled"
+    """Return ``QWEN_ALLINONE_MODEL``, else the largest chat model of the hub's local cache, else the bundled model.
+
+    How large it may be: ``hub_cache.MAX_DEFAULT_PARAMETERS``.
+    """
+    given = os.environ.get("QWEN_ALLINONE_MODEL")
+    if given:
+        return given
+    best = hub_cache.best_chat_model()
+    return "bundled" if best is None else best.name
 
 
 def embedder_name() -> str:

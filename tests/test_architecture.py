@@ -9,14 +9,15 @@ import qwen_allinone
 
 PACKAGE = Path(qwen_allinone.__file__).parent
 MAY_IMPORT = {
-    "model": {"errors", "settings"},
+    "model": {"errors", "settings", "hub_cache"},
     "router": {"errors", "model"},
     "tools": {"errors", "model"},
     "memory": {"errors", "model"},
     "eval": {"errors", "model"},
     "errors": set(),
-    "settings": {"errors"},
-    "cli": {"errors", "settings", "model", "router", "tools", "memory", "eval", "assistant"},
+    "hub_cache": {"errors"},
+    "settings": {"errors", "hub_cache"},
+    "cli": {"errors", "settings", "hub_cache", "model", "router", "tools", "memory", "eval", "assistant"},
     "assistant": {"errors", "model", "router", "tools", "memory", "settings"},
 }
 

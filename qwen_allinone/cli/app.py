@@ -11,6 +11,8 @@ import typer
 
 from qwen_allinone import __version__, settings
 from qwen_allinone.cli import terminal
+from qwen_allinone.cli.fit import decide, fit
+from qwen_allinone.cli.models import models, pull
 from qwen_allinone.cli.options import (
     GROUP,
     AsJson,
@@ -149,6 +151,7 @@ def route(
     if bool(texts) == (file is not None):
         raise InputError("route needs either texts or --file; give one of the two")
     given = [terminal.read_text(text) for text in texts or ()] if file is None else terminal.read_lines(file)
+    name_of_model = model or settings.model_name()
     router = open_assistant(model, routes=routes).router
     failed = False
     for number, text in enumerate(given, start=1):
@@ -158,10 +161,10 @@ def route(
             failed |= not as_json
             terminal.show_json({"error": str(error)}) if as_json else terminal.show_error(f"line {number}: {error}")
             continue
-        name = router.select(decision).name
+        name = router.select(decision)
         if as_json:
             picked = {"text": text, "route": name, "probabilities": {**decision.probabilities}}
-            terminal.show_json(picked | {"margin": decision.margin, "model": model or settings.model_name()})
+            terminal.show_json(picked | {"margin": decision.margin, "model": name_of_model})
         else:
             terminal.show(f"{name:9} {decision.probabilities[name]:.2f}  {terminal.shortened(text)}")
     if failed:
@@ -287,6 +290,12 @@ def doctor(
     terminal.show_json(found.to_json()) if as_json else terminal.show("\n".join(found.lines))
     if not found.ready:
         raise typer.Exit(1)
+
+
+app.command()(fit)
+app.command()(decide)
+app.command()(pull)
+app.command()(models)
 
 
 def _talk(assistant: "Assistant", given: dict[str, Any], *, as_json: bool) -> "Turn":

@@ -62,7 +62,7 @@ class Environment:
         model = ModelFacts.from_name(name)
         missing = [*missing_packages()]
         if model.state == "not downloaded":
-            missing.append(Missing(f"model {name}", f"hf download {name}"))
+            missing.append(Missing(f"model {name}", f"qwen-allinone pull {name}"))
         return cls(versions(), model, _quantization(model), _devices(), tuple(_folders()), tuple(missing))
 
     @property

@@ -83,14 +83,16 @@ def _folder(name: str) -> Path | None:
 def _with_facts(found: ModelFacts, folder: Path) -> ModelFacts:
     from safetensors import SafetensorError
 
+    from qwen_allinone.model.weights.loading import require_chatml, require_known
+
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         found = replace(found, architecture=_architecture(config))
         weights = _weight_files(folder)
         found = replace(found, bytes=sum(path.stat().st_size for path in weights))
         found = replace(found, parameters=sum(map(_parameters, weights)))
-        _check_known(config)
-        _check_family(folder)
+        require_known(config)
+        require_chatml(folder)
     except (ModelNotFoundError, SafetensorError, OSError, ValueError) as error:
         return replace(found, state="unusable", problem=_first_line(error))
     except (LookupError, TypeError, AttributeError) as error:  # JSON, but of another shape
@@ -122,22 +124,6 @@ def _parameters(path: Path) -> int:
 
     with safe_open(path, framework="numpy") as file:
         return sum(prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118 - not a dict
-
-
-def _check_known(config: dict[str, Any]) -> None:
-    from transformers import CONFIG_MAPPING, __version__
-
-    if config["model_type"] not in CONFIG_MAPPING:
-        raise ModelNotFoundError(
-            f"transformers {__version__} does not know {config['model_type']!r}; pip install -U transformers"
-        )
-
-
-def _check_family(folder: Path) -> None:
-    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")).get("added_tokens") or ()
-    missing = {"<|im_start|>", "<|im_end|>"} - {token["content"] for token in added}
-    if missing:
-        raise ModelNotFoundError(f"the tokenizer has no {' and no '.join(sorted(missing))}: not of the Qwen family")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,5 +1,6 @@
 """Options of the commands, and the parts that those options open."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,8 +49,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="输出一行 JSON。 · Pr
 Model = Annotated[
     str | None,
     typer.Option(
-        help="bundled、模型文件夹、hub 名称或服务器的 URL；默认取 QWEN_ALLINONE_MODEL，否则为 bundled。 · "
-        "bundled, a folder, a hub id or the URL of a server; by default QWEN_ALLINONE_MODEL, else bundled.",
+        help="bundled、模型文件夹、hub 名称或服务器的 URL；默认取 QWEN_ALLINONE_MODEL，否则为下载过的或 bundled。 · "
+        "bundled, a folder, a hub id or the URL of a server; by default QWEN_ALLINONE_MODEL, else a pulled one, else "
+        "bundled.",
         show_default=False,
     ),
 ]
@@ -87,8 +89,10 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="知识库的名字。
 
 
 def open_qwen(model: str | None) -> "SharedQwen":
-    """Load the model that was named, or the environment's."""
+    """Load the model that was named, or the default one, and say so where that is a pulled one."""
     name = model or settings.model_name()
+    if not model and not os.environ.get("QWEN_ALLINONE_MODEL") and name != "bundled":
+        terminal.tell(f"{name} answers, the default since it was pulled; the small one: --model bundled")
     with terminal.waiting(f"{name} ..."):
         from qwen_allinone.model import SharedQwen
 
@@ -101,7 +105,7 @@ def open_assistant(
     """Return the default assistant, with the route files of a folder added.
 
     Args:
-        model: name of the model; None: the environment's.
+        model: name of the model; None: the default one.
         home: folder of the memory; None: the environment's.
         routes: folder of route files.
         conversational: opinions get a reply instead of their mood alone.

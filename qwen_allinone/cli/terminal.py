@@ -33,6 +33,7 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_VERBOSITY": "error",
     "TOKENIZERS_PARALLELISM": "false",
     "TRANSFORMERS_VERBOSITY": "error",
 }
@@ -278,18 +279,32 @@ def waiting(message: str) -> Iterator[None]:
         yield
 
 
+def tell(message: str) -> None:
+    """Print a note on standard error, for a person only."""
+    if _console(stderr=True).is_terminal:
+        show_error(message, kind="note")
+
+
 @contextmanager
-def progress_bar(title: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(title: str, *, unit: Literal["items", "bytes"] = "items") -> Iterator[Callable[[int, int], None]]:
     """Show a bar on standard error, for a person only.
+
+    Args:
+        title: stands before the bar.
+        unit: what is counted; bytes come with their speed.
 
     Yields:
         A function to call with the number done and the number of all.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich import progress
 
     console = _console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    counted: tuple[progress.ProgressColumn, ...] = (progress.MofNCompleteColumn(),)
+    if unit == "bytes":
+        counted = (progress.DownloadColumn(), progress.TransferSpeedColumn())
+    title_column = progress.TextColumn("{task.description}", markup=False)
+    columns = (title_column, progress.BarColumn(), *counted, progress.TimeRemainingColumn())
+    with progress.Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

@@ -123,7 +123,7 @@ def test_a_model_to_be_downloaded_comes_with_the_command():
     """A hub model that is not here is missing, with the command that fetches it."""
     found = examine("Qwen/Qwen2.5-0.5B-Instruct")
     assert not found.ready
-    assert [each.remedy for each in found.missing] == ["hf download Qwen/Qwen2.5-0.5B-Instruct"]
+    assert [each.remedy for each in found.missing] == ["qwen-allinone pull Qwen/Qwen2.5-0.5B-Instruct"]
 
 
 def test_looking_needs_no_torch():

@@ -1,11 +1,14 @@
 """Weights and tokenizer from the package, a folder or the hub: safetensors only, no code from outside."""
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qwen_allinone import hub_cache
 from qwen_allinone.errors import InputError, ModelNotFoundError
 from qwen_allinone.model.engine.capabilities import Capabilities
 
@@ -39,7 +42,9 @@ def bundled_folder() -> Path:
 
 
 def resolve(name: str) -> str:
-    """Return the absolute folder that a name stands for, or the name itself if it is a hub id.
+    """Return the absolute folder that a name stands for, or the name itself if it is a hub id that is not here yet.
+
+    A model that is whole in the hub's local cache is used as it is there, without asking the hub.
 
     Raises:
         ModelNotFoundError: it is neither.
@@ -48,8 +53,12 @@ def resolve(name: str) -> str:
         return str(_checked_folder(bundled_folder(), name))
     if (folder := existing_folder(name)) is not None:
         return str(_checked_folder(folder, name))
+    if (folder := hub_cache.find_folder(name)) is not None:
+        return str(folder.resolve())
     if HUB_ID.fullmatch(name):
         return name
+    if (parts := hub_cache.split(name)) is not None:
+        raise ModelNotFoundError(f"no model {name!r} here; qwen-allinone pull {parts[0]} --revision {parts[1]}")
     raise ModelNotFoundError(f"no model {name!r}; {_ALLOWED}")
 
 
@@ -116,6 +125,32 @@ def load_tokenizer(name: str) -> "PreTrainedTokenizerBase":
     except Exception as error:  # a broken file makes the libraries raise nearly anything
         raise _not_loaded(name, error) from error
     return tokenizer
+
+
+def require_known(config: Mapping[str, Any]) -> None:
+    """Check from the content of ``config.json`` that transformers has code of its own for a model.
+
+    Raises:
+        ModelNotFoundError: it has none.
+    """
+    from transformers import CONFIG_MAPPING, __version__
+
+    if config["model_type"] not in CONFIG_MAPPING:
+        raise ModelNotFoundError(
+            f"transformers {__version__} does not know {config['model_type']!r}; pip install -U transformers"
+        )
+
+
+def require_chatml(folder: Path) -> None:
+    """Check that a model's tokenizer marks turns as the Qwen family does.
+
+    Raises:
+        ModelNotFoundError: it does not.
+    """
+    added = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8")).get("added_tokens") or ()
+    missing = {"<|im_start|>", "<|im_end|>"} - {token["content"] for token in added}
+    if missing:
+        raise ModelNotFoundError(f"the tokenizer has no {' and no '.join(sorted(missing))}: not of the Qwen family")
 
 
 def folder_of(name: str) -> Path | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 
 from qwen_allinone.errors import InputError, ModelNotFoundError
@@ -178,17 +179,18 @@ def test_a_file_is_no_model(folder):
     assert "no model" in refused(str(folder / "model.safetensors"))
 
 
-def test_a_hub_id_stays_what_it_is():
-    """An id of the hub is left for the hub."""
+def test_a_hub_id_that_is_not_here_stays_what_it_is(monkeypatch, tmp_path):
+    """An id of the hub is left for the hub; one at a revision is to be pulled first."""
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     assert resolve("Qwen/Qwen2.5-0.5B-Instruct") == "Qwen/Qwen2.5-0.5B-Instruct"
+    with pytest.raises(ModelNotFoundError, match=r"qwen-allinone pull Qwen/Qwen3-0\.6B --revision v1"):
+        resolve("Qwen/Qwen3-0.6B@v1")
 
 
 def test_a_hub_id_without_network_is_refused_quickly(monkeypatch, tmp_path):
     """Offline, an id that was never downloaded is refused in seconds and one line."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     begun = time.monotonic()
     assert "'Qwen/never-downloaded' cannot be loaded" in refused("Qwen/never-downloaded")
     assert time.monotonic() - begun < 5
