@@ -11,7 +11,7 @@ from qwen_allinone.model.decisions.decider import Decider, ScoringConfig, Scorin
 from qwen_allinone.model.decisions.decision import Calibration, Decision
 from qwen_allinone.model.decisions.learner import FitReport, Learner
 from qwen_allinone.model.decisions.questions import Question
-from qwen_allinone.model.decisions.self_test import self_test
+from qwen_allinone.model.decisions.self_test import learned_questions, self_test
 from qwen_allinone.model.engine.base import Engine, Features, GenerateRequest, ReadRequest
 from qwen_allinone.model.engine.capabilities import Capabilities, Layout
 from qwen_allinone.model.engine.local.engine import LocalEngine
@@ -381,4 +381,6 @@ def _answers(found: LoadedModel) -> list[Decision]:
     answers: list[Decision] = []
     for text, questions in self_test():
         answers += examined.decide(text, questions).values()
+    for question in learned_questions():
+        answers += [decision for _, _, decision in examined.learner.out_of_fold(question)]
     return answers

@@ -18,6 +18,16 @@ def self_test() -> list[tuple[str, dict[str, Question]]]:
     return cases
 
 
+def learned_questions() -> list[Choice]:
+    """Return a question in each language with examples, which are decided out of fold."""
+    found = []
+    for language in get_args(Language):
+        aims = _SELF_TEST.entry(language, "aims")
+        asked = _SELF_TEST.entry(language, "questions")["aim"]["ask"]
+        found.append(Choice(instructions=asked, criteria=dict.fromkeys(aims), examples=aims))
+    return found
+
+
 def _questions(language: Language) -> dict[str, Question]:
     questions: dict[str, Question] = {}
     for name, asked in _SELF_TEST.entry(language, "questions").items():

@@ -23,7 +23,7 @@ from qwen_allinone.model.weights.report import QuantizationReport
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FORMAT = 2
+_FORMAT = 3
 """Raised when the self-test or the tensors change: what was kept before counts no more."""
 _SAMPLES, _SAMPLE_BYTES = 256, 4096
 """Places of a file of weights that its digest reads, and bytes at each."""

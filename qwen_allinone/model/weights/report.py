@@ -27,6 +27,8 @@ class QuantizationReport:
     """Clear decisions of the self-test that int8 took as fp32 did; None: there was no self-test."""
     clear: int | None = None
     """Clear decisions of the self-test in fp32."""
+    drift: float | None = None
+    """Mean distance of the log-probabilities in int8 from those in fp32, over all options of the self-test, in nats."""
     speedup: float | None = None
     """Speed-up on the self-test: fp32 seconds / int8 seconds."""
 
