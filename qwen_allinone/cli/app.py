@@ -17,6 +17,7 @@ from qwen_allinone.cli.options import (
     GROUP,
     AsJson,
     CheckedGroup,
+    Correct,
     Home,
     MaybeUser,
     Model,
@@ -107,6 +108,7 @@ def ask(
     *,
     user: MaybeUser = None,
     routes: Routes = None,
+    correct: Correct = None,
     show_prompt: Annotated[
         bool, typer.Option("--show-prompt", help="显示文本之外告诉模型的话。 · Show what the model is told besides.")
     ] = False,
@@ -117,6 +119,8 @@ def ask(
     """问一句：情绪、路由、回答。 · Ask: mood, route and answer."""
     given = terminal.read_text(text)
     assistant = open_assistant(model, home=home, routes=routes)
+    if correct is not None:
+        assistant.router.learn(terminal.require_text(given), correct)
     if as_json:
         terminal.show_json(assistant.invoke(given, user=user).to_json())
         return
@@ -144,6 +148,8 @@ def route(
         ),
     ] = None,
     routes: Routes = None,
+    correct: Correct = None,
+    home: Home = None,
     model: Model = None,
     as_json: AsJson = False,
 ) -> None:
@@ -152,7 +158,12 @@ def route(
         raise InputError("route needs either texts or --file; give one of the two")
     given = [terminal.read_text(text) for text in texts or ()] if file is None else terminal.read_lines(file)
     name_of_model = model or settings.model_name()
-    router = open_assistant(model, routes=routes).router
+    router = open_assistant(model, home=home, routes=routes).router
+    if correct is not None:
+        for number, text in enumerate(given, start=1):  # all of them are looked at before any is learned
+            terminal.require_text(text, f"line {number}")
+        for text in given:
+            router.learn(text, correct)
     failed = False
     for number, text in enumerate(given, start=1):
         try:
@@ -164,7 +175,7 @@ def route(
         name = router.select(decision)
         if as_json:
             picked = {"text": text, "route": name, "probabilities": {**decision.probabilities}}
-            terminal.show_json(picked | {"margin": decision.margin, "model": name_of_model})
+            terminal.show_json(picked | {"margin": decision.margin, "state": decision.state, "model": name_of_model})
         else:
             terminal.show(f"{name:9} {decision.probabilities[name]:.2f}  {terminal.shortened(text)}")
     if failed:

@@ -85,6 +85,14 @@ MaybeUser = Annotated[
 TextOrDash = Annotated[
     str, typer.Argument(metavar="TEXT", help="文本；- 表示标准输入。 · The text; - is standard input.")
 ]
+Correct = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ROUTE",
+        help="纠正：这段文本属于这条路由，从此记住。 · A correction: the text belongs to this route, from now on.",
+        show_default=False,
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="知识库的名字。 · Name of the knowledge base.")]
 
 

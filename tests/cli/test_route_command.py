@@ -45,6 +45,23 @@ class TestRoute:
         assert result.stderr.startswith("error: line 2")
         assert result.exit_code == 2
 
+    def test_a_correction_is_kept(self, home: Path):
+        """A corrected text is likelier to be of its route, in later processes too; the file has it."""
+        (before,) = objects(run("route", "今天聊点什么呢", "--json"))
+        (corrected,) = objects(run("route", "今天聊点什么呢", "--correct", "summary", "--json"))
+        (after,) = objects(run("route", "今天聊点什么呢", "--json"))
+        assert after["probabilities"]["summary"] > before["probabilities"]["summary"]
+        assert corrected["probabilities"] == pytest.approx(after["probabilities"], abs=1e-4)
+        (kept,) = (home / "corrections.jsonl").read_text(encoding="utf-8").splitlines()
+        assert json.loads(kept) == {"text": "今天聊点什么呢", "route": "summary"}
+
+    def test_a_correction_that_cannot_be(self, home: Path):
+        """An unknown route, and a blank text among others, are refused, and nothing is learned."""
+        assert refused(run("route", "你好", "--correct", "weather"), "'weather'")
+        assert refused(run("route", "你好", " ", "--correct", "chat"), "empty")
+        assert refused(run("ask", "你好", "--correct", "weather"), "'weather'")
+        assert not (home / "corrections.jsonl").exists()
+
     @pytest.mark.parametrize("arguments", [[], ["x", "--file", "y"], ["--file", "/no/such/file"], ["  "]])
     def test_what_cannot_work(self, arguments: list[str]):
         """Neither or both of texts and file, a missing file, and a blank text are input errors."""
