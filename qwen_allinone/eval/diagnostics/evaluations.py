@@ -33,19 +33,22 @@ class Evaluations:
     def __init__(self, qwen: "SharedQwen", progress: StepProgress | None = None) -> None:
         self.qwen = qwen
         self.progress = progress
-        self._reports: dict[tuple[str, Layout, str], EvalReport] = {}
+        self._reports: dict[tuple[str, Layout, str, bool], EvalReport] = {}
 
-    def report(self, task: Task, *, layout: "Layout | None" = None, correction: str = "none") -> EvalReport:
+    def report(
+        self, task: Task, *, layout: "Layout | None" = None, correction: str = "none", learned: bool = False
+    ) -> EvalReport:
         """Return the report on a task.
 
         Args:
             task: known by its name.
             layout: by default as the model declares.
             correction: one of ``CORRECTIONS``, whatever the model declares.
+            learned: let heads decide what has examples; otherwise everything is scored.
         """
-        key = (task.name, layout or self.qwen.capabilities.layout, correction)
+        key = (task.name, layout or self.qwen.capabilities.layout, correction, learned)
         if key not in self._reports:
-            self._reports[key] = self._evaluate(task, key[1], correction)
+            self._reports[key] = self._evaluate(task, key[1], correction, learned)
         return self._reports[key]
 
     def tell(self, step: str, done: int, total: int) -> None:
@@ -53,7 +56,7 @@ class Evaluations:
         if self.progress is not None:
             self.progress(f"{self.qwen.name}: {step}", done, total)
 
-    def _evaluate(self, task: Task, layout: "Layout", correction: str) -> EvalReport:
+    def _evaluate(self, task: Task, layout: "Layout", correction: str, learned: bool) -> EvalReport:
         return evaluate(
             task.name,
             task.cases,
@@ -61,6 +64,6 @@ class Evaluations:
             data=task.data,
             layout=layout,
             calibration=CORRECTIONS[correction],
-            learned=False,  # what is compared are ways to score
+            learned=learned,
             progress=partial(self.tell, f"{task.name}, {layout}, correction {correction}"),
         )

@@ -1,7 +1,7 @@
 """Decisions of a model against those of its int8 copy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,10 @@ from qwen_allinone.errors import CapabilityError
 from qwen_allinone.eval.diagnostics.evaluations import Evaluations
 from qwen_allinone.eval.diagnostics.figures import accuracy_json, proportion_json
 from qwen_allinone.eval.diagnostics.task import Task
-from qwen_allinone.eval.metrics import Proportion
+from qwen_allinone.eval.metrics import PairedTest, Proportion
 from qwen_allinone.eval.report import EvalReport
 from qwen_allinone.model import SharedQwen
+from qwen_allinone.model.decisions.questions import examples_of
 from qwen_allinone.model.weights import int8
 from qwen_allinone.model.weights.precision import CLEAR_MARGIN
 from qwen_allinone.model.weights.report import QuantizationReport
@@ -37,6 +38,15 @@ class Agreement:
         clear = [same for same, margin in self._rows if margin > CLEAR_MARGIN]
         return Proportion(sum(clear), len(clear))
 
+    @property
+    def paired(self) -> PairedTest:
+        """Rows that fp32 alone, and int8 alone, got right."""
+        pairs = list(zip(self.fp32.samples, self.int8.samples, strict=True))
+        compared = [pair for pair in pairs if None not in (pair[0].correct, pair[1].correct)]
+        return PairedTest.from_hits(
+            [bool(one.correct) for one, _ in compared], [bool(two.correct) for _, two in compared]
+        )
+
     @cached_property
     def _rows(self) -> list[tuple[bool, float]]:
         """Sameness of the decision and margin in fp32, of every row."""
@@ -47,11 +57,16 @@ class Agreement:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """Return both shares and the accuracy of the int8 copy."""
+        """Return both shares, the accuracy of the int8 copy, and whether it differs by more than chance."""
         return {
             "all": proportion_json(self.all),
             "clear": proportion_json(self.clear),
             "int8": accuracy_json(self.int8),
+            "paired": {
+                "only_fp32_right": self.paired.first,
+                "only_int8_right": self.paired.second,
+                "p_value": self.paired.p_value,
+            },
         }
 
 
@@ -60,6 +75,9 @@ class Int8Agreement:
     """Agreement on every task, or the reason why there is none."""
 
     tasks: Mapping[str, Agreement]
+    """Of scored decisions."""
+    learned: Mapping[str, Agreement] = field(default_factory=dict)
+    """Of learned decisions, on the tasks whose questions have examples."""
     reason: str | None = None
     """Reason why the model has no int8 copy here; None if it has."""
 
@@ -73,6 +91,8 @@ class Int8Agreement:
         if not self.available:
             return {"available": False, "reason": self.reason}
         agreements = {name: agreement.to_json() for name, agreement in self.tasks.items()}
+        for name, agreement in self.learned.items():
+            agreements[name]["learned"] = agreement.to_json()
         return {"available": True, "margin": CLEAR_MARGIN, "layers": "all linear layers int8", **agreements}
 
 
@@ -83,7 +103,12 @@ def compare_int8(evaluations: Evaluations, tasks: Sequence[Task]) -> Int8Agreeme
     except CapabilityError as error:
         return Int8Agreement({}, reason=str(error))
     copied = Evaluations(copy, evaluations.progress)
-    return Int8Agreement({task.name: Agreement(evaluations.report(task), copied.report(task)) for task in tasks})
+    scored = {task.name: Agreement(evaluations.report(task), copied.report(task)) for task in tasks}
+    learned = {}
+    for task in tasks:
+        if any(examples_of(case.question) for case in task.cases):
+            learned[task.name] = Agreement(evaluations.report(task, learned=True), copied.report(task, learned=True))
+    return Int8Agreement(scored, learned)
 
 
 def int8_copy(qwen: SharedQwen) -> SharedQwen:

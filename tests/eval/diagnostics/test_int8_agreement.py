@@ -4,6 +4,8 @@ import pytest
 import torch
 from known_model import MOOD, KnownModel, first_listed, right, tasks
 
+from qwen_allinone.eval import Case, LabelledRow
+from qwen_allinone.eval.diagnostics import Task
 from qwen_allinone.eval.diagnostics.evaluations import Evaluations
 from qwen_allinone.eval.diagnostics.int8_agreement import CLEAR_MARGIN, Agreement, compare_int8, int8_copy
 from qwen_allinone.model import Choice, SharedQwen
@@ -42,6 +44,29 @@ def test_decisions_are_compared_row_by_row():
     assert agreement(KnownModel(right), KnownModel(first_listed)).all.value == positive / ROWS
     found = agreement(KnownModel(right, margin=CLEAR_MARGIN / 2), KnownModel(first_listed))
     assert (found.all.n, found.clear.n, found.clear.value) == (ROWS, 0, None)
+
+
+def test_right_answers_are_paired():
+    """Rows that one alone got right are counted, and told from chance."""
+    negative = sum(case.row.labels[0] == "negative" for case in TASK.cases)
+    found = agreement(KnownModel(right), KnownModel(first_listed)).to_json()["paired"]
+    assert (found["only_fp32_right"], found["only_int8_right"]) == (negative, 0)
+    assert found["p_value"] == pytest.approx(min(1.0, 2 * 0.5**negative))
+
+
+def test_learned_decisions_are_compared_where_there_are_examples(qwen):
+    """A task whose question has examples is compared by learned decisions too, another is not."""
+    fields = {"examples": {"积极": ["真好", "很高兴"], "消极": ["糟透了", "很难过"]}}
+    taught = Choice(**QUESTION["mood"].model_dump() | fields)
+    rows = [LabelledRow("1", "大家都很高兴", ("积极",), "zh"), LabelledRow("2", "菜是凉的", ("消极",), "zh")]
+    both = [
+        Task(name, "own", tuple(Case(row, asked) for row in rows))
+        for name, asked in (("a", taught), ("b", QUESTION["mood"]))
+    ]
+    found = compare_int8(Evaluations(qwen), both)
+    assert set(found.tasks) == {"a", "b"} and set(found.learned) == {"a"}
+    assert found.learned["a"].fp32.samples[0].decision.typicality is not None
+    assert found.to_json()["a"]["learned"]["all"]["n"] == 2 and "learned" not in found.to_json()["b"]
 
 
 def test_undecided_rows_are_not_compared():
