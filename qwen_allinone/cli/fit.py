@@ -187,8 +187,8 @@ def _show(fitted: "FittedQuestion", point: "OperatingPoint | None", out: Path | 
     for each in fitted.rivals:
         row(
             each.name,
-            f"{percent(each.accuracy.value)}   (learned {percent(each.learned.value)} on the same {each.accuracy.n}; "
-            f"p {each.paired.p_value:.2g})",
+            f"{percent(each.accuracy.value)}   ({fit_report.method} {percent(each.learned.value)} "
+            f"on the same {each.accuracy.n}; p {each.paired.p_value:.2g})",
         )
     for reason, count in fitted.left_out.items():
         row("left out", f"{count} rows: {reason}")

@@ -1,6 +1,6 @@
 """What examples are worth: a question judged out of fold, beside scoring and beside n-grams on the same rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ from qwen_allinone.eval.dataset import LabelledRow, LabelledSet
 from qwen_allinone.eval.metrics import OperatingPoint, PairedTest, Proportion, operating_point
 from qwen_allinone.eval.ngrams import predictions_out_of_fold
 from qwen_allinone.eval.report import EvalReport
+from qwen_allinone.eval.run import Progress
 from qwen_allinone.eval.sample import Sample
 from qwen_allinone.model.decisions.examples import Examples
 
@@ -24,7 +25,6 @@ MIN_PREDICTED = 1_000
 
 Predicted = Mapping[str, str | None]
 """Text to the label that it was given."""
-Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

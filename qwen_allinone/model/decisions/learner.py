@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import chain
 from threading import RLock
 from typing import Any
 
@@ -110,7 +111,7 @@ class Learner:
         self._score = score
         self.candidates = candidate_layers(engine.layers)
         """Pairs of layers for the fit to choose from."""
-        self.layers = tuple(sorted({layer for pair in self.candidates for layer in pair}))
+        self.layers = tuple(sorted(set(chain.from_iterable(self.candidates))))
         """Numbers of layers after which hidden states are taken; none if the engine has no hidden states."""
         self._fitted: dict[str, Fit] = {}
         self._features: dict[str, Features16] | None = None

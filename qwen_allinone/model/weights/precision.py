@@ -29,7 +29,7 @@ CLEAR_MARGIN = 0.05
 """Margin below which a decision is a toss-up, which rounding may turn over."""
 MIN_AGREEMENT = 0.95
 """Share of the clear decisions of the self-test, of the scored and of the learned ones alike, that int8 must take as
-fp32 does: among a hundred, fewer come of chance. What is left are those of small margins, which are right as often."""
+fp32 does. On real weights a few of a hundred scored ones, of small margins, differ whichever layers stay in fp32."""
 MIN_CLEAR = 20
 """Clear decisions without which int8 is not compared."""
 MIN_PARAMETERS = 100_000_000
